@@ -1,0 +1,1 @@
+"""Cinemo for ComfyUI: networks, pure functions, and the adapters that join them to ComfyUI."""

@@ -1,0 +1,230 @@
+"""Reading checkpoint files: safetensors headers, memory-mapped state dicts, and words for models that are not Cinemo's.
+
+The safetensors layout is 8 bytes of header length (little-endian), a JSON header, then the tensors back to back. Pickles
+are read with `weights_only`, so no code in them ever runs. A model is told by its keys and shapes, never by its name.
+"""
+
+import json
+import logging
+import os
+import pickle
+import re
+import zipfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+import torch
+from torch import Tensor
+
+from .errors import CheckpointError
+
+SAFETENSORS = (".safetensors", ".sft")
+PICKLES = (".bin", ".pt", ".pth", ".ckpt")
+SUFFIXES = SAFETENSORS + PICKLES
+
+DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+}
+NESTS = ("ema", "model", "state_dict")  # preferred first
+MAX_HEADER = 100_000_000  # bytes; safetensors' own limit
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+class TensorInfo(NamedTuple):
+    """One tensor of a safetensors file; `start` and `end` are byte offsets in the file."""
+
+    dtype: torch.dtype
+    shape: tuple[int, ...]
+    start: int
+    end: int
+
+
+def read_header(path: str | os.PathLike) -> tuple[dict[str, TensorInfo], dict[str, str]]:
+    """Tensors and metadata of a safetensors file, without reading any tensor.
+
+    Raises CheckpointError for a file that is empty, cut short or not safetensors.
+    """
+    path = _existing(path)
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        start = file.read(8)
+        length = int.from_bytes(start, "little")
+        if len(start) < 8 or length > MAX_HEADER or size < 8 + length:
+            raise _damaged(path, file, cut=len(start) == 8 and length <= MAX_HEADER)
+        text = file.read(length)
+        try:
+            header = json.loads(text)
+            metadata = header.pop("__metadata__", {})
+            tensors = {
+                name: TensorInfo(DTYPES[info["dtype"]], tuple(info["shape"]), *(8 + length + o for o in info["data_offsets"]))
+                for name, info in header.items()
+            }
+        except KeyError as error:
+            raise CheckpointError(f"{path} stores tensors as {error}, a type that this pack cannot read; use a float32 or float16 file.") from None
+        except (ValueError, TypeError, AttributeError):
+            raise _damaged(path, file, cut=False) from None
+    expected = max((info.end for info in tensors.values()), default=8 + length)
+    if size < expected:
+        raise CheckpointError(f"{path} has {size:,} of {expected:,} bytes: the download broke off; download the file again.")
+    if not tensors:
+        raise CheckpointError(f"{path} holds no tensors; download the file again.")
+    return tensors, metadata
+
+
+def read_state_dict(path: str | os.PathLike) -> dict[str, Tensor]:
+    """Tensors of a checkpoint file by name, mapped from the file on the CPU, so that nothing is read before it is used.
+
+    A state dict nested under "ema", "model" or "state_dict" is unwrapped. Raises CheckpointError for a file that is
+    missing, damaged, of an unknown kind, empty, or a pickle that holds more than tensors and plain values.
+    """
+    path = _existing(path)
+    if path.suffix.lower() in SAFETENSORS:
+        from safetensors.torch import load_file
+
+        read_header(path)
+        return load_file(path, device="cpu")
+    return unwrap(_read_pickle(path), path)
+
+
+def read_shapes(path: str | os.PathLike) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of the tensors of a checkpoint file. Raises CheckpointError as `read_state_dict` does."""
+    if Path(path).suffix.lower() in SAFETENSORS:
+        return {name: info.shape for name, info in read_header(path)[0].items()}
+    return shapes_of(read_state_dict(path))
+
+
+def shapes_of(state_dict: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(tensor.shape) for name, tensor in state_dict.items()}
+
+
+def unwrap(loaded: Any, path: str | os.PathLike = "The checkpoint") -> dict[str, Tensor]:
+    """The state dict inside what a training script saved: tensors by name, other values dropped.
+
+    Of several nested state dicts the averaged weights ("ema") are taken. Raises CheckpointError if there is none.
+    """
+    while isinstance(loaded, Mapping):
+        tensors = {str(name): value for name, value in loaded.items() if isinstance(value, Tensor)}
+        if tensors:
+            return tensors
+        nested = [name for name in NESTS if isinstance(loaded.get(name), Mapping)]
+        if not nested:
+            break
+        if len(nested) > 1:
+            logging.info("%s holds the weights %s; using %s", path, ", ".join(nested), nested[0])
+        loaded = loaded[nested[0]]
+    raise CheckpointError(
+        f"{path} holds no tensors by name, at its top or under {', '.join(NESTS)}; choose a file that was saved as a state dict."
+    )
+
+
+def compare(found: Shapes, expected: Shapes, what: str) -> None:
+    """Raise CheckpointError, naming examples, unless `found` has exactly the names and shapes of `expected`."""
+    differences = [
+        ("lacks", [name for name in expected if name not in found]),
+        ("has the unknown", [name for name in found if name not in expected]),
+        (
+            "has other shapes for",
+            [f"{n} {list(found[n])} instead of {list(s)}" for n, s in expected.items() if n in found and tuple(found[n]) != tuple(s)],
+        ),
+    ]
+    told = [f"{verb} {len(names)} tensors ({', '.join(names[:2])}{', ...' if len(names) > 2 else ''})" for verb, names in differences if names]
+    if told:
+        raise CheckpointError(
+            f"{what} {' and '.join(told)}: the file is incomplete or of another architecture; download it again or choose another file."
+        )
+
+
+def describe(shapes: Shapes) -> str:
+    """What a checkpoint is, in words for an error message, from the names and shapes of its tensors."""
+    names = set(shapes)
+    if _any(names, r"\blora_(up|down|A|B)\b|\.lora\.(up|down)|_lora\.(up|down)|hada_w1|lokr_w|dora_scale"):
+        return "a LoRA"
+    if _any(names, r"attn_temp\.time_rel_pos_bias"):
+        return "a Cinemo UNet"
+    if _any(names, r"motion_modules\.\d") and not _any(names, r"(^|\.)(conv_in|input_blocks\.0\.0)\.weight"):
+        return "an AnimateDiff motion module"
+    if _any(names, r"^control_model\.|^controlnet_|^input_hint_block\.|^zero_convs\."):
+        return "a ControlNet"
+    if unet := _describe_unet(shapes):
+        return unet
+    if _any(names, r"^(first_stage_model\.)?(encoder|decoder)\.conv_in\.weight$"):
+        return "a temporal VAE" if _any(names, r"mix_factor|time_mix_conv|time_conv_out") else "a VAE"
+    if _any(names, r"(^|\.)token_embedding\.weight$"):
+        return "a CLIP text encoder"
+    return "an unknown model"
+
+
+def _describe_unet(shapes: Shapes) -> str | None:
+    prefix = "model.diffusion_model." if any(name.startswith("model.diffusion_model.") for name in shapes) else ""
+    unet = {name[len(prefix) :]: shape for name, shape in shapes.items() if name.startswith(prefix)}
+    conv_in = unet.get("conv_in.weight") or unet.get("input_blocks.0.0.weight")
+    text = next((shape for name, shape in unet.items() if name.endswith("attn2.to_k.weight")), None)
+    if conv_in is None or text is None:
+        return None
+    kind = "checkpoint" if prefix and any(not name.startswith(prefix) for name in shapes) else "UNet"
+    if _any(unet, r"\.time_stack\.|\.temporal_transformer_blocks\."):
+        return f"a Stable Video Diffusion {kind}"
+    if _any(unet, r"motion_modules\.\d"):
+        return f"an AnimateDiff {kind}"
+    family = {768: "an SD1.x", 1024: "an SD2.x", 2048: "an SDXL", 1280: "an SDXL refiner"}.get(text[-1])
+    return f"{family} {kind}" if family else f"an image {kind} of unknown family"
+
+
+def _any(names: Iterable[str], pattern: str) -> bool:
+    search = re.compile(pattern).search
+    return any(search(name) for name in names)
+
+
+def _existing(path: str | os.PathLike) -> Path:
+    path = Path(path)
+    if path.is_dir():
+        raise CheckpointError(f"{path} is a folder; choose the weights file in it.")
+    if not path.is_file():
+        raise CheckpointError(f"{path} does not exist; check the path, or refresh the list of files.")
+    if path.suffix.lower() not in SUFFIXES:
+        raise CheckpointError(f"{path} is not a weights file: its name ends in {path.suffix or 'nothing'}, expected one of {' '.join(SUFFIXES)}.")
+    return path
+
+
+def _read_pickle(path: Path) -> Any:
+    try:
+        # Only the zip form, which torch has written since version 1.6, can be mapped.
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path) or None)
+    except pickle.UnpicklingError as error:
+        refused = re.search(r"(?:Unsupported global: GLOBAL|Unsupported class|GLOBAL) ([\w.]+)", str(error))
+        if refused:
+            raise CheckpointError(
+                f"{path} holds Python code or objects ({refused[1]}) besides tensors, which this pack never runs; "
+                "use a .safetensors file, or save the state dict alone."
+            ) from None
+    except (RuntimeError, EOFError, ValueError, KeyError, IndexError, AttributeError, TypeError, OSError):
+        logging.debug("Reading %s failed", path, exc_info=True)
+    with path.open("rb") as file:
+        raise _damaged(path, file, cut=False)
+
+
+def _damaged(path: Path, file: BinaryIO, cut: bool) -> CheckpointError:
+    file.seek(0)
+    start = file.read(200)
+    if not start:
+        return CheckpointError(f"{path} is empty; download the file again.")
+    if b"git-lfs" in start:
+        return CheckpointError(f"{path} is a Git LFS pointer, not the weights; fetch the file itself (git lfs pull) or download it.")
+    if start.lstrip()[:1] == b"<":
+        return CheckpointError(f"{path} is a web page, not weights; download the file itself.")
+    if cut:
+        return CheckpointError(f"{path} ends inside its header: the download broke off; download the file again.")
+    return CheckpointError(f"{path} is damaged or not the kind of file that its name says; download it again.")

@@ -1,0 +1,108 @@
+"""What a conditioning must carry for Cinemo: the clip that it belongs to, and rows that are per clip, not per frame."""
+
+from dataclasses import dataclass
+
+import comfy.conds
+import comfy.model_management
+import comfy.utils
+import node_helpers
+import torch
+
+from ..errors import ConditioningError, InputError
+from ..motion import motion_id
+from ..residual import static_clip
+from ..resize import resize_image
+from ..shapes import LATENT_CHANNELS, check_image, check_video_size
+
+CLIP_KEY = "cinemo_clip"
+
+
+@dataclass(frozen=True)
+class ClipCondition:
+    """One clip: its first frame's latent z0 [1, 4, h, w] as the VAE gives it (unscaled), its motion id and its length."""
+
+    z0: torch.Tensor
+    motion_id: float
+    frames: int
+
+
+class CONDClip(comfy.conds.CONDRegular):
+    """One row per clip: follows areas in space, never repeats over frames."""
+
+    def process_cond(self, batch_size, area=None, **kwargs):
+        data = self.cond
+        if area is not None and data.ndim == 4:
+            for dim in range(2):
+                data = data.narrow(dim + 2, area[dim + 2], area[dim])
+        return self._copy_with(data)
+
+
+class CONDText(comfy.conds.CONDCrossAttn):
+    """Text tokens, one row per clip or one per frame."""
+
+    def process_cond(self, batch_size, **kwargs):
+        return self._copy_with(self.cond)
+
+
+def condition_clip(
+    positive: list,
+    negative: list,
+    vae,
+    image: torch.Tensor,
+    width: int,
+    height: int,
+    frames: int,
+    motion_bucket: int,
+    resize: str = "cover",
+    raw_motion_id: float | None = None,
+) -> tuple[list, list, torch.Tensor]:
+    """Encode the first image of a batch as z0 and attach it, with the motion id, to both conditionings.
+
+    image: [b, h, w, 3 or 4] in 0..1. Returns positive, negative and the static clip [frames, 4, height / 8, width / 8],
+    the latent to start from. `raw_motion_id` replaces the id of the bucket. Raises InputError for sizes, images, buckets
+    and VAEs that do not fit.
+    """
+    check_video_size(width, height, frames)
+    check_image(image)
+    network_id = motion_id(motion_bucket) if raw_motion_id is None else raw_motion_id
+    if vae is None:
+        raise InputError("There is no VAE: the checkpoint held none; load one with VAELoader or Cinemo Bundle Loader.")
+    if vae.latent_channels != LATENT_CHANNELS or vae.latent_dim != 2:
+        raise InputError(
+            f"The VAE makes latents of {vae.latent_channels} channels over {vae.latent_dim} dimensions; Cinemo needs {LATENT_CHANNELS} over 2: "
+            "connect a Stable Diffusion 1.x VAE or Cinemo's own."
+        )
+    z0 = vae.encode(resize_image(image[:1], width, height, resize))
+    if z0.shape[-2:] != (height // 8, width // 8):
+        raise InputError(
+            f"The VAE made a latent of {z0.shape[-1]}x{z0.shape[-2]} from {width}x{height} pixels; Cinemo's VAE divides by 8: connect that one."
+        )
+    z0 = z0.to(comfy.model_management.intermediate_device())
+    clip = ClipCondition(z0, float(network_id), frames)
+    positive, negative = (node_helpers.conditioning_set_values(c, {CLIP_KEY: clip}) for c in (positive, negative))
+    return positive, negative, static_clip(z0, frames)
+
+
+def clip_of(conditioning: list, name: str) -> ClipCondition:
+    """The clip of a CONDITIONING list; raises ConditioningError where an entry has none or entries disagree."""
+    clips = [options.get(CLIP_KEY) for _, options in conditioning]
+    if not clips or None in clips:
+        raise ConditioningError(
+            f"The {name} conditioning does not say which image to animate; pass it through Cinemo Motion Conditioning before the sampler."
+        )
+    if any(clip.z0.shape != clips[0].z0.shape or clip.frames != clips[0].frames for clip in clips):
+        raise ConditioningError(
+            f"The {name} conditioning combines clips of different sizes or lengths; give every part the same width, height and frames."
+        )
+    return clips[0]
+
+
+def check_clip(clip: ClipCondition, latent_shape: torch.Size | list[int]) -> None:
+    """Raise ConditioningError unless a latent of this shape is the clip that the conditioning was made for."""
+    frames, _, height, width = latent_shape
+    if (clip.frames, *clip.z0.shape[-2:]) != (frames, height, width):
+        z0_height, z0_width = clip.z0.shape[-2:]
+        raise ConditioningError(
+            f"The conditioning is for {clip.frames} frames of {z0_width * 8}x{z0_height * 8}, the latent has {frames} frames of "
+            f"{width * 8}x{height * 8}; use the latent of the same Cinemo Motion Conditioning, or set its size and length to the clip's."
+        )

@@ -1,0 +1,138 @@
+"""Cinemo as a ComfyUI model: frame space outside, motion residuals inside.
+
+A ComfyUI sampler works on x = x0 + sigma * noise, and adding a constant to that commutes with every sampler. So this model
+takes noisy frame latents, subtracts the first frame's z0, lets the network denoise the residual (paper sec. 3.1), adds z0
+back and pins frame 0 to it. Samplers, masks, previews and patches see frames.
+"""
+
+import comfy.latent_formats
+import comfy.ldm.modules.attention
+import comfy.model_base
+import comfy.patcher_extension
+import comfy.supported_models_base
+import torch
+
+from ..errors import ConditioningError, InputError
+from ..models.cinemo.config import CinemoConfig
+from ..models.cinemo.unet import CinemoUNet
+from ..shapes import check_clip_latent
+from .conditioning import CLIP_KEY, CONDClip, CONDText, check_clip
+
+
+def moving_frame(x0):
+    """The last frame of a clip: what a preview shows, since the first one stands still."""
+    return x0[-1:]
+
+
+class CinemoLatent(comfy.latent_formats.SD15):
+    latent_rgb_factors_reshape = staticmethod(moving_frame)
+
+
+class CinemoNetwork(CinemoUNet):
+    """The UNet with ComfyUI's attention and wrappers; adds z0 to the residuals that it is given."""
+
+    def __init__(self, *, dtype, device, operations, **unet_config):
+        config = CinemoConfig.from_unet_config(unet_config)
+        attention = comfy.ldm.modules.attention.optimized_attention
+        super().__init__(config, attention=attention, dtype=dtype, device=device, operations=operations)
+
+    def forward(self, x, timesteps, context=None, y=None, control=None, transformer_options={}, *, z0, motion_ids, **kwargs):
+        clips = z0.shape[0]
+        x = x.unflatten(0, (clips, -1))
+        x = torch.cat([z0[:, None], x[:, 1:] + z0[:, None]], dim=1).flatten(0, 1)
+        return comfy.patcher_extension.WrapperExecutor.new_class_executor(
+            self._forward,
+            self,
+            comfy.patcher_extension.get_all_wrappers(comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL, transformer_options),
+        ).execute(x, timesteps, context, y, control, transformer_options, motion_ids=motion_ids, **kwargs)
+
+    def _forward(self, x, timesteps, context, y=None, control=None, transformer_options={}, *, motion_ids, **kwargs):
+        return super().forward(x, timesteps, context, motion_ids, control, transformer_options)
+
+
+class CinemoModel(comfy.model_base.BaseModel):
+    def __init__(self, model_config, device=None):
+        super().__init__(model_config, comfy.model_base.ModelType.EPS, device=device, unet_model=CinemoNetwork)
+
+    def extra_conds(self, **kwargs):
+        clip = kwargs.get(CLIP_KEY)
+        if clip is None:
+            raise ConditioningError(
+                "A Cinemo model got a conditioning that does not say which image to animate; "
+                "pass positive and negative through Cinemo Motion Conditioning before the sampler."
+            )
+        check_clip_latent(kwargs["noise"])
+        check_clip(clip, kwargs["noise"].shape)
+        out = super().extra_conds(**kwargs)
+        z0 = self.process_latent_in(clip.z0).to(kwargs["device"])
+        out["z0"] = CONDClip(z0)
+        out["motion_ids"] = CONDClip(torch.tensor([clip.motion_id], device=z0.device))
+        text = kwargs["cross_attn"]
+        if text.shape[0] not in (1, clip.frames):
+            raise ConditioningError(
+                f"The conditioning holds {text.shape[0]} prompts for a clip of {clip.frames} frames; give one prompt, or one per frame."
+            )
+        if text.shape[-1] != self.model_config.unet_config["context_dim"]:
+            raise InputError(
+                f"The text encoder gives {text.shape[-1]} channels, this Cinemo model reads {self.model_config.unet_config['context_dim']}; "
+                "use the CLIP of the same checkpoint (Stable Diffusion 1.x's CLIP ViT-L for the published one)."
+            )
+        out["c_crossattn"] = CONDText(text)
+        if "control" in kwargs and "crossattn_controlnet" not in out:  # ControlNets take a row of text per frame
+            out["crossattn_controlnet"] = comfy.conds.CONDCrossAttn(text)
+        return out
+
+    def _apply_model(
+        self, x, t, c_concat=None, c_crossattn=None, control=None, transformer_options={}, crossattn_controlnet=None, *, z0, motion_ids, **kwargs
+    ):
+        clips = z0.shape[0]
+        z0 = z0.to(x)
+        frames = x.unflatten(0, (clips, -1))  # clips frames c h w
+        residual = frames - z0[:, None]
+        holds_first_frame = _first_index(transformer_options) == 0
+        if not holds_first_frame:  # a window from the middle of a clip: the network still needs z0 as its frame 0
+            residual = torch.cat([torch.zeros_like(residual[:, :1]), residual], dim=1)
+            t = _repeat_first(t, clips)
+            if c_crossattn.shape[0] > clips:
+                c_crossattn = _repeat_first(c_crossattn, clips)
+            if control is not None:
+                control = {place: [None if r is None else _zero_first(r, clips) for r in rs] for place, rs in control.items()}
+
+        denoised = super()._apply_model(
+            residual.flatten(0, 1), t, c_concat, c_crossattn, control, transformer_options, z0=z0, motion_ids=motion_ids, **kwargs
+        )
+        denoised = denoised.unflatten(0, (clips, -1))[:, -frames.shape[1] :] + z0[:, None]
+        if holds_first_frame:
+            denoised[:, 0] = z0
+        return denoised.flatten(0, 1)
+
+
+class CinemoSupported(comfy.supported_models_base.BASE):
+    """ComfyUI's description of the model family: true linear betas 1e-4..0.02 are what ComfyUI calls "sqrt_linear"."""
+
+    unet_extra_config = {}
+    sampling_settings = {"beta_schedule": "sqrt_linear", "linear_start": 1e-4, "linear_end": 0.02}
+    latent_format = CinemoLatent
+    memory_usage_factor = 1.0
+
+    def get_model(self, state_dict, prefix="", device=None):
+        return CinemoModel(self, device=device)
+
+
+def _first_index(transformer_options):
+    """Index in the clip of the first frame at hand: 0, unless ComfyUI samples in context windows."""
+    window = transformer_options.get("context_window")
+    if window is None:
+        return 0
+    anchor = getattr(window, "causal_anchor_index", None)
+    return window.index_list[0] if anchor is None else anchor
+
+
+def _repeat_first(rows, clips):
+    rows = rows.unflatten(0, (clips, -1))
+    return torch.cat([rows[:, :1], rows], dim=1).flatten(0, 1)
+
+
+def _zero_first(rows, clips):
+    rows = rows.unflatten(0, (clips, -1))
+    return torch.cat([torch.zeros_like(rows[:, :1]), rows], dim=1).flatten(0, 1)

@@ -1,0 +1,1 @@
+"""Networks, one folder per model family: torch and injected operations, no ComfyUI."""

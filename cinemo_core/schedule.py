@@ -1,0 +1,80 @@
+"""Noise schedule of Cinemo and its DDIM steps (paper sec. 4.1; DDIM: arXiv 2010.02502).
+
+Training used 1000 steps with betas that rise linearly from 1e-4 to 0.02. Sampling uses DDIM with "leading" spacing,
+an offset of one step and a last step that goes to `alphas_cumprod[0]`, not to 1: a residue of noise stays in the result.
+ComfyUI's samplers work on the variance-exploding state x0 + sigma * noise, so the steps are given as sigmas.
+"""
+
+import torch
+
+from .errors import InputError
+
+NUM_TRAIN_TIMESTEPS = 1000
+BETA_START = 1e-4
+BETA_END = 0.02
+STEPS_OFFSET = 1
+
+
+def alphas_cumprod() -> torch.Tensor:
+    """Products of (1 - beta) up to each timestep: float32 [1000], multiplied in float32 as the checkpoint's scheduler does."""
+    betas = torch.linspace(BETA_START, BETA_END, NUM_TRAIN_TIMESTEPS, dtype=torch.float32)
+    return torch.cumprod(1.0 - betas, dim=0)
+
+
+def sigma_of(alpha_cumprod: torch.Tensor) -> torch.Tensor:
+    """Noise level sqrt((1 - a) / a) of the variance-exploding form; float64, same shape."""
+    alpha = alpha_cumprod.double()
+    return ((1.0 - alpha) / alpha).sqrt()
+
+
+def vp_scale(sigma: torch.Tensor | float) -> torch.Tensor | float:
+    """Factor 1 / sqrt(1 + sigma^2) that turns a variance-exploding state at `sigma` into DDIM's own (variance-preserving) one."""
+    return (1.0 + sigma**2) ** -0.5
+
+
+def ddim_timesteps(steps: int) -> list[int]:
+    """Timesteps of `steps` DDIM steps, from noisy to clean: k * (1000 // steps) + 1, k = steps - 1 ... 0.
+
+    1000 steps would begin at timestep 1000, one past the table. The 1000 trained noise levels bound 999 steps, so that
+    one is left out (999 ... 1): repeating timestep 999 instead would add a step of length zero, which changes nothing in
+    DDIM and divides by zero in multistep samplers.
+
+    Raises InputError for anything but a whole number in 1..1000.
+    """
+    if isinstance(steps, bool) or not isinstance(steps, int) or not 1 <= steps <= NUM_TRAIN_TIMESTEPS:
+        raise InputError(f"DDIM got {steps!r} steps; choose a whole number from 1 to {NUM_TRAIN_TIMESTEPS}.")
+    stride = NUM_TRAIN_TIMESTEPS // steps
+    timesteps = (k * stride + STEPS_OFFSET for k in reversed(range(steps)))
+    return [t for t in timesteps if t < NUM_TRAIN_TIMESTEPS]
+
+
+def ddim_sigmas(steps: int, denoise: float = 1.0, table: torch.Tensor | None = None) -> torch.Tensor:
+    """Sigmas of a DDIM run, from noisy to clean: one per step and the last step's target, that of `alphas_cumprod[0]`.
+
+    steps: 1..1000.
+    denoise: 0..1; below 1 the last `steps` steps of int(steps / denoise) are kept, as ComfyUI's schedulers do, and 0
+        gives no sigma at all. Where that would need more than 1000 steps, the strength is kept and the steps are not:
+        every timestep below it is visited once.
+    table: sigma of each timestep, [1000]; by default that of Cinemo's own schedule.
+    Returns float32 [steps + 1], strictly decreasing (shorter in the cases named here and in `ddim_timesteps`).
+    Raises InputError for values out of range.
+    """
+    if not 0.0 <= denoise <= 1.0:
+        raise InputError(f"Denoise is {denoise}; choose a number from 0 (keep the clip) to 1 (start from noise alone).")
+    timesteps = ddim_timesteps(steps)
+    if denoise == 0.0:
+        return torch.empty(0)
+    if denoise < 1.0:
+        # Compared as floats first: steps / denoise may be too large for an int.
+        if steps / denoise < NUM_TRAIN_TIMESTEPS + 1:
+            timesteps = ddim_timesteps(int(steps / denoise))[-steps:]
+        else:
+            timesteps = ddim_timesteps(NUM_TRAIN_TIMESTEPS)[-max(1, round(NUM_TRAIN_TIMESTEPS * denoise)) :]
+    if table is None:
+        table = sigma_of(alphas_cumprod())
+    elif table.shape != (NUM_TRAIN_TIMESTEPS,):
+        raise InputError(
+            f"The model's noise table has shape {list(table.shape)}, DDIM needs one sigma for each of {NUM_TRAIN_TIMESTEPS} timesteps: "
+            "use a Cinemo model without a patch that replaces its schedule."
+        )
+    return table.detach().cpu()[[*timesteps, 0]].float()

@@ -1,0 +1,62 @@
+"""Checks of what people connect and type: one clear sentence before any work starts.
+
+A clip latent is [f, 4, h, w], frames in the batch axis, at an eighth of the video's size. An image is [b, h, w, c] in 0..1.
+"""
+
+import torch
+
+from .errors import InputError
+
+LATENT_CHANNELS = 4
+PIXELS_PER_LATENT = 8
+MIN_SIDE = 16
+MIN_FRAMES = 2
+
+
+def check_clip_latent(latent: torch.Tensor) -> None:
+    """Raise InputError unless `latent` is one clip: [f, 4, h, w] with at least 2 frames, none of its sides empty."""
+    shape = list(latent.shape)
+    if latent.ndim == 5:
+        raise InputError(
+            f"The latent has 5 dimensions {shape}, as video models with a frame axis use them; Cinemo takes [frames, 4, height, width]: "
+            "make the latent with Cinemo Motion Conditioning, or with VAE Encode on the frames of a clip."
+        )
+    if latent.ndim != 4:
+        raise InputError(f"The latent has shape {shape}; a Cinemo clip is [frames, 4, height, width].")
+    frames, channels, height, width = shape
+    if channels != LATENT_CHANNELS:
+        raise InputError(
+            f"The latent has {channels} channels, Cinemo has {LATENT_CHANNELS}: encode with a Stable Diffusion 1.x VAE or Cinemo's own."
+        )
+    if frames < MIN_FRAMES:
+        raise InputError(
+            f"The latent has {frames} frame(s); a Cinemo clip has the input image and at least one frame after it: use 2 or more."
+        )
+    if height < 1 or width < 1:
+        raise InputError(f"The latent is empty, its shape is {shape}; use one with at least one row and column.")
+
+
+def check_video_size(width: int, height: int, frames: int) -> None:
+    """Raise InputError unless width and height are multiples of 8 from 16 on and there are at least 2 frames."""
+    for name, value in (("width", width), ("height", height)):
+        if not _is_whole(value) or value < MIN_SIDE or value % PIXELS_PER_LATENT:
+            raise InputError(f"The {name} is {value!r}; choose a multiple of {PIXELS_PER_LATENT} of at least {MIN_SIDE} pixels.")
+    if not _is_whole(frames) or frames < MIN_FRAMES:
+        raise InputError(f"The clip is to have {frames!r} frame(s); choose {MIN_FRAMES} or more, the input image is the first.")
+
+
+def check_image(image: torch.Tensor) -> None:
+    """Raise InputError unless `image` is a filled, finite image batch [b, h, w, 3 or 4]."""
+    shape = list(image.shape)
+    if image.ndim != 4:
+        raise InputError(f"The image has shape {shape}; expected [batch, height, width, channels], as Load Image gives it.")
+    if 0 in shape:
+        raise InputError(f"The image batch is empty, its shape is {shape}; connect at least one image.")
+    if shape[3] not in (3, 4):
+        raise InputError(f"The image has {shape[3]} channels; connect an RGB image, with or without alpha.")
+    if not image.isfinite().all():
+        raise InputError("The image holds NaN or infinite values; check the node that made it.")
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
