@@ -98,6 +98,15 @@ class CinemoConfig:
                 f"levels and {len(attention)} encoder attentions; expected one decoder block more per level and attention in the encoder: "
                 "the file is incomplete or of another model."
             )
+        encoder, decoder = iter(transformer_depth), iter(transformer_depth_output)
+        depths = [{next(encoder) for _ in range(count)} for count in num_res_blocks]
+        for count, depth in zip(reversed(num_res_blocks), reversed(depths), strict=True):
+            depth |= {next(decoder) for _ in range(count + 1)}
+        if any(len(depth) > 1 for depth in depths):
+            raise CheckpointError(
+                f"The Cinemo UNet has {transformer_depth} attention blocks behind its encoder's ResBlocks and {transformer_depth_output} behind "
+                "its decoder's; expected the same number everywhere on a level: the file is incomplete or of another model."
+            )
         block = attention[0] + "transformer_blocks.0."
         shape(attention[0] + "proj_in.weight", 4)
         return cls(

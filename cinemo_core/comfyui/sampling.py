@@ -1,0 +1,126 @@
+"""Sampling of one clip with the reference's conventions on ComfyUI's samplers."""
+
+import comfy.model_management
+import comfy.samplers
+import comfy.utils
+import latent_preview
+import torch
+
+from ..errors import InputError
+from ..residual import to_frames, to_residual
+from ..schedule import ddim_sigmas, vp_scale
+from ..shapes import check_clip_latent
+from .conditioning import check_clip, clip_of
+from .model import CinemoModel
+from .noise import random_noise
+
+REFERENCE_SCHEDULER = "cinemo_ddim"
+
+
+def sampler_names() -> list[str]:
+    """ComfyUI's samplers, with those that other packs have registered by now."""
+    return list(comfy.samplers.KSampler.SAMPLERS)
+
+
+def scheduler_names() -> list[str]:
+    """The reference's schedule and ComfyUI's, with those that other packs have registered by now."""
+    return [REFERENCE_SCHEDULER, *comfy.samplers.KSampler.SCHEDULERS]
+
+
+class UnitVarianceStart(comfy.samplers.KSAMPLER):
+    """A sampler that starts from noise of unit variance at whatever sigma comes first, as the reference does.
+
+    ComfyUI does so only at the model's largest sigma, and the reference's DDIM starts below it.
+    """
+
+    def max_denoise(self, model_wrap, sigmas):
+        return True
+
+
+def reference_sigmas(model, steps: int, denoise: float) -> torch.Tensor:
+    """The reference's DDIM steps as SIGMAS, read from the model's own noise table; see `schedule.ddim_sigmas`."""
+    check_cinemo(model)
+    return ddim_sigmas(steps, denoise, model.get_model_object("model_sampling").sigmas.cpu())
+
+
+def sample_clip(
+    model,
+    positive: list,
+    negative: list,
+    latent: dict,
+    seed: int,
+    steps: int,
+    cfg: float,
+    sampler_name: str,
+    scheduler: str,
+    denoise: float,
+    noise=None,
+) -> tuple[dict, dict]:
+    """Denoise a clip; returns the LATENT of its frames, frame 0 exactly z0, and the LATENT of its motion residuals.
+
+    `noise` replaces the seeded noise. With denoise 1 the clip starts from noise of unit variance, below 1 from `latent`
+    with noise added. A schedule that ends above sigma 0, as the reference's does, is closed as DDIM closes it: the
+    residual is divided by sqrt(1 + sigma^2).
+    """
+    check_cinemo(model)
+    samples = latent["samples"]
+    check_clip_latent(samples)
+    if not samples.isfinite().all():
+        raise InputError("The latent holds NaN or infinite values; check the image, the VAE and its dtype.")
+    clip = clip_of(positive, "positive")
+    check_clip(clip, samples.shape)
+    check_clip(clip_of(negative, "negative"), samples.shape)
+
+    sampler = comfy.samplers.sampler_object(sampler_name)
+    if denoise >= 1.0:
+        sampler = UnitVarianceStart(sampler.sampler_function, sampler.extra_options, sampler.inpaint_options)
+    if scheduler == REFERENCE_SCHEDULER:
+        sigmas = reference_sigmas(model, steps, denoise)
+    else:
+        sigmas = comfy.samplers.KSampler(model, steps, model.load_device, sampler_name, scheduler, denoise).sigmas
+
+    start = (random_noise(seed) if noise is None else noise).generate_noise(latent)
+    if start.shape != samples.shape:
+        raise InputError(f"The noise has shape {list(start.shape)}, the latent {list(samples.shape)}; make both from the same clip.")
+    denoised = comfy.samplers.sample(
+        model,
+        start,
+        positive,
+        negative,
+        cfg,
+        model.load_device,
+        sampler,
+        sigmas,
+        model_options=model.model_options,
+        latent_image=samples,
+        denoise_mask=latent.get("noise_mask"),
+        callback=moving_preview(model, len(sigmas) - 1),
+        disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
+        seed=seed,
+    ).to(comfy.model_management.intermediate_device())
+
+    z0 = clip.z0.to(denoised)
+    residual = to_residual(denoised, z0)
+    if len(sigmas) and sigmas[-1] > 0:
+        residual = residual * vp_scale(float(sigmas[-1]))
+    residual[:1] = 0
+    return latent | {"samples": to_frames(residual, z0)}, {"samples": residual}
+
+
+def moving_preview(model, steps: int):
+    """ComfyUI's step callback, shown another frame of the clip at each step: frame 0 stands still."""
+    callback = latent_preview.prepare_callback(model, steps)
+
+    def show(step, x0, x, total_steps):
+        frame = 1 + step % (x0.shape[0] - 1)
+        callback(step, x0[frame : frame + 1], x, total_steps)
+
+    return show
+
+
+def check_cinemo(model) -> None:
+    """Raise InputError unless MODEL is Cinemo."""
+    if not isinstance(model.model, CinemoModel):
+        raise InputError(
+            f"The model is {type(model.model).__name__}, not Cinemo; load one with Cinemo Model Loader or Cinemo Bundle Loader."
+        )

@@ -1,0 +1,75 @@
+"""The conditioning node: which image to animate, and how much it moves."""
+
+from comfy_api.latest import io
+
+from ..cinemo_core.comfyui.conditioning import condition_clip
+from ..cinemo_core.motion import BUCKETS
+from ..cinemo_core.resize import RESIZE_MODES
+
+
+class CinemoMotionConditioning(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="CinemoMotionConditioning",
+            display_name="Cinemo Motion Conditioning",
+            category="Cinemo",
+            description="Sets the image to animate, the size and length of the clip and the amount of motion; gives the still clip to start from.",
+            search_aliases=["image to video", "i2v", "animate", "motion bucket", "motion strength", "cinemo", "video latent"],
+            inputs=[
+                io.Conditioning.Input("positive", tooltip="What should happen: the prompt, from CLIP Text Encode or any conditioning node."),
+                io.Conditioning.Input("negative", tooltip="What should not happen: the negative prompt; an empty text is fine."),
+                io.Vae.Input("vae", tooltip="Encodes the image: Cinemo's own VAE or one of Stable Diffusion 1.x."),
+                io.Image.Input("image", tooltip="The image to animate. It becomes frame 0. Of a batch the first image is used; alpha is dropped."),
+                io.Int.Input(
+                    "width", default=512, min=16, max=8192, step=8, tooltip="Width of the clip in pixels. Cinemo was trained at 512x320."
+                ),
+                io.Int.Input(
+                    "height", default=320, min=16, max=8192, step=8, tooltip="Height of the clip in pixels. Cinemo was trained at 512x320."
+                ),
+                io.Int.Input(
+                    "frames", default=16, min=2, max=1024, tooltip="Length of the clip, the image included. Cinemo was trained on 16 frames."
+                ),
+                io.Int.Input(
+                    "motion_bucket",
+                    default=9,
+                    min=0,
+                    max=BUCKETS - 1,
+                    display_mode=io.NumberDisplay.slider,
+                    tooltip="How much the image moves: 0 least, 19 most. The direction was inferred from the authors' demo, see the help page.",
+                ),
+                io.Combo.Input(
+                    "resize",
+                    options=list(RESIZE_MODES),
+                    default="cover",
+                    tooltip="How the image meets the size. cover: fill and crop the centre. reference: the authors' own crop. "
+                    "stretch: ignore the aspect. pad: fit inside, black bars.",
+                    advanced=True,
+                ),
+                io.Float.Input(
+                    "motion_id",
+                    default=-1.0,
+                    min=-1.0,
+                    max=999.0,
+                    step=1.0,
+                    tooltip="The number that the network itself reads, for settings from elsewhere. -1: taken from motion_bucket, as 99 - bucket.",
+                    advanced=True,
+                ),
+            ],
+            outputs=[
+                io.Conditioning.Output(display_name="positive", tooltip="The prompt with the clip attached."),
+                io.Conditioning.Output(display_name="negative", tooltip="The negative prompt with the clip attached."),
+                io.Latent.Output(display_name="latent", tooltip="The still clip: the image in every frame. Start sampling from it."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, positive, negative, vae, image, width, height, frames, motion_bucket, resize, motion_id) -> io.NodeOutput:
+        raw_motion_id = None if motion_id < 0 else motion_id
+        positive, negative, samples = condition_clip(
+            positive, negative, vae, image, width, height, frames, motion_bucket, resize, raw_motion_id
+        )
+        return io.NodeOutput(positive, negative, {"samples": samples})
+
+
+NODES = [CinemoMotionConditioning]

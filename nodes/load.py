@@ -1,0 +1,76 @@
+"""Loader nodes: a UNet alone, or a whole published checkpoint folder."""
+
+from comfy_api.latest import io
+
+from ..cinemo_core.comfyui import files
+from ..cinemo_core.comfyui.bundle import DECODERS, load_bundle
+from ..cinemo_core.comfyui.unet_loader import WEIGHT_DTYPES, load_unet
+
+WEIGHT_DTYPE_TOOLTIP = (
+    "Number format of the UNet's weights in memory. default: what ComfyUI finds best for this device. "
+    "fp16 halves the memory of fp32; fp8 halves it again, with some loss."
+)
+
+
+class CinemoModelLoader(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="CinemoModelLoader",
+            display_name="Cinemo Model Loader",
+            category="Cinemo",
+            description="Loads a Cinemo UNet: a single file from models/diffusion_models, or the UNet of a folder in models/diffusers.",
+            search_aliases=["load cinemo", "cinemo unet", "image to video model", "i2v model", "animate", "checkpoint"],
+            inputs=[
+                io.Combo.Input(
+                    "model_name",
+                    options=files.unet_choices(),
+                    tooltip="A file in models/diffusion_models or a folder in models/diffusers. Recognised by its tensors; its name does not matter.",
+                ),
+                io.Combo.Input("weight_dtype", options=list(WEIGHT_DTYPES), default="default", tooltip=WEIGHT_DTYPE_TOOLTIP, advanced=True),
+            ],
+            outputs=[io.Model.Output(tooltip="The Cinemo model, for any sampler. Its conditioning comes from Cinemo Motion Conditioning.")],
+        )
+
+    @classmethod
+    def execute(cls, model_name, weight_dtype) -> io.NodeOutput:
+        return io.NodeOutput(load_unet(files.resolve_unet(model_name), weight_dtype))
+
+
+class CinemoBundleLoader(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="CinemoBundleLoader",
+            display_name="Cinemo Bundle Loader",
+            category="Cinemo",
+            description="Loads UNet, text encoder and VAE from one checkpoint folder in models/diffusers, as published (maxin-cn/Cinemo).",
+            search_aliases=["load cinemo", "cinemo checkpoint", "diffusers", "image to video", "i2v", "animate", "pipeline"],
+            inputs=[
+                io.Combo.Input(
+                    "bundle",
+                    options=files.bundle_choices(),
+                    tooltip="A folder in models/diffusers that holds unet/, text_encoder/ and vae/ or vae_temporal_decoder/.",
+                ),
+                io.Combo.Input("weight_dtype", options=list(WEIGHT_DTYPES), default="default", tooltip=WEIGHT_DTYPE_TOOLTIP, advanced=True),
+                io.Combo.Input(
+                    "decoder",
+                    options=list(DECODERS),
+                    default="auto",
+                    tooltip="Which VAE to load. temporal: decodes frames together, smoother. image: frame by frame. auto: temporal if the folder has it.",
+                    advanced=True,
+                ),
+            ],
+            outputs=[
+                io.Model.Output(tooltip="The Cinemo model, for any sampler."),
+                io.Clip.Output(tooltip="The text encoder, for CLIP Text Encode."),
+                io.Vae.Output(tooltip="The VAE, for Cinemo Motion Conditioning and Cinemo Video Decode."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, bundle, weight_dtype, decoder) -> io.NodeOutput:
+        return io.NodeOutput(*load_bundle(files.resolve_bundle(bundle), weight_dtype, decoder))
+
+
+NODES = [CinemoModelLoader, CinemoBundleLoader]

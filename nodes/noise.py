@@ -1,0 +1,62 @@
+"""The node that makes initial noise with the image's own layout (DCTInit)."""
+
+from comfy_api.latest import io
+
+from ..cinemo_core.comfyui.noise import DCTInitNoise, random_noise
+
+
+class CinemoDCTInitNoise(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="CinemoDCTInitNoise",
+            display_name="Cinemo DCTInit Noise",
+            category="Cinemo",
+            description="Initial noise that takes its low spatial frequencies from the image, so that the clip does not jump away from it.",
+            search_aliases=["dct", "dctinit", "noise init", "freeinit", "cinemo noise", "random noise"],
+            inputs=[
+                io.Latent.Input("latent", tooltip="The clip from Cinemo Motion Conditioning; its first frame gives the low frequencies."),
+                io.Int.Input(
+                    "seed",
+                    default=0,
+                    min=0,
+                    max=0xFFFFFFFFFFFFFFFF,
+                    control_after_generate=True,
+                    tooltip="Seed of the noise; the same seed gives the same noise on every device. Unused when noise is connected.",
+                ),
+                io.Float.Input(
+                    "cutoff",
+                    default=0.23,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="Share of the image's low frequencies that the noise takes over. 0: plain noise. The authors use 0.21 to 0.25.",
+                ),
+                io.Int.Input(
+                    "noise_level",
+                    default=975,
+                    min=0,
+                    max=999,
+                    tooltip="Timestep to which the image is noised first. Lower holds it more firmly. The authors use 975 to 995.",
+                ),
+                io.Float.Input(
+                    "temporal_cutoff",
+                    default=1.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="Share of the temporal frequencies taken over. 1: all, as in the authors' code; the paper describes a lower one.",
+                    advanced=True,
+                ),
+                io.Noise.Input("noise", optional=True, tooltip="Noise to refine instead of a seeded one."),
+            ],
+            outputs=[io.Noise.Output(tooltip="For Cinemo Residual KSampler or SamplerCustomAdvanced.")],
+        )
+
+    @classmethod
+    def execute(cls, latent, seed, cutoff, noise_level, temporal_cutoff, noise=None) -> io.NodeOutput:
+        source = random_noise(seed) if noise is None else noise
+        return io.NodeOutput(DCTInitNoise(latent["samples"], source, cutoff, noise_level, temporal_cutoff))
+
+
+NODES = [CinemoDCTInitNoise]

@@ -1,0 +1,117 @@
+"""The network against recorded outputs of the authors' code, whole and part by part."""
+
+import pytest
+import torch
+from cinemo_pack.cinemo_core.models.cinemo import embeddings, keys
+from cinemo_pack.cinemo_core.models.cinemo.embeddings import temporal_positions
+from cinemo_pack.tests.goldens import load, meta
+
+MAX_ABS = 5e-5
+REL_RMS = 1e-5
+CASES = [case["name"] for case in meta("unet_tiny_a.cases")["cases"]]
+PARTS = meta("submodules_a")["fixtures"]
+
+
+def assert_parity(found: torch.Tensor, expected: torch.Tensor) -> None:
+    assert found.shape == expected.shape
+    error = (found - expected).double()
+    assert error.abs().max() <= MAX_ABS
+    assert error.square().mean().sqrt() <= REL_RMS * expected.double().square().mean().sqrt()
+
+
+def fold(video: torch.Tensor) -> torch.Tensor:
+    return video.transpose(1, 2).flatten(0, 1)  # b c f h w -> b*f c h w
+
+
+def unfold(frames: torch.Tensor, clips: int) -> torch.Tensor:
+    return frames.unflatten(0, (clips, -1)).transpose(1, 2)  # b*f c h w -> b c f h w
+
+
+def positions(frames: int) -> embeddings.TemporalPositions:
+    return temporal_positions(frames, torch.float32, torch.device("cpu"))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_whole_network(tiny_unet, name):
+    tensors = load("unet_tiny_a.cases")
+    case = {key.removeprefix(f"{name}."): value.float() for key, value in tensors.items() if key.startswith(f"{name}.")}
+    z0, residual = case["base_content"], case["sample"]
+    clips, frames = residual.shape[0], residual.shape[2] + 1
+    x = fold(torch.cat([z0, z0 + residual], dim=2))
+    timesteps = case["timestep"].expand(clips).repeat_interleave(frames)
+    noise = tiny_unet(x, timesteps, case["encoder_hidden_states"], case["motion_ids"], transformer_options={})
+    assert_parity(unfold(noise, clips)[:, :, 1:], case["output"])
+
+
+def test_text_per_frame_equals_the_same_text_per_clip(tiny_unet):
+    """The golden runs give one text per clip; the same text given once per frame must not change anything."""
+    case = {key: value.float() for key, value in load("unet_tiny_a.cases").items() if key.startswith("c1.")}
+    x = fold(torch.cat([case["c1.base_content"], case["c1.base_content"] + case["c1.sample"]], dim=2))
+    text = case["c1.encoder_hidden_states"].repeat_interleave(6, dim=0)
+    noise = tiny_unet(x, torch.full((12,), 981.0), text, case["c1.motion_ids"], transformer_options={})
+    assert_parity(unfold(noise, 2)[:, :, 1:], case["c1.output"])
+
+
+def run_part(unet, name: str, tensor) -> torch.Tensor:
+    """Call the module that a golden names, in this network's own layout, and bring the result into the golden's."""
+    module = PARTS[name]["module"] + (".conv." if "samplers" in PARTS[name]["module"] else ".")
+    ldm = keys.diffusers_to_ldm(module, keys.module_names(meta("unet_tiny_a.weights")["shapes"])).removesuffix(".")
+    if name.startswith("temporal_attention"):
+        x = tensor("hidden_states")
+        return unet.get_submodule(ldm)(x, positions(x.shape[1]))
+    if name.startswith("rel_pos_bias"):
+        return unet.get_submodule(ldm)(positions(int(name.removeprefix("rel_pos_bias_n"))).buckets)
+    if name.startswith("rotary"):
+        t = tensor("t")  # n heads f d
+        at = positions(t.shape[-2])
+        return embeddings.rotate(t.transpose(-3, -2), at.cos, at.sin).transpose(-3, -2)
+    if name.startswith("resnet"):
+        x = tensor("input_tensor")
+        return unfold(unet.get_submodule(ldm)(fold(x), tensor("temb"), x.shape[2]), x.shape[0])
+    if name.startswith("transformer"):
+        x = tensor("hidden_states")
+        out = unet.get_submodule(ldm)(fold(x), tensor("encoder_hidden_states"), positions(x.shape[2]), {})
+        return unfold(out, x.shape[0])
+    if name.startswith("basic_block"):
+        return unet.get_submodule(ldm)(tensor("hidden_states"), tensor("encoder_hidden_states"), positions(PARTS[name]["inputs"]["video_length"]))
+    if name == "cross_attention":
+        return unet.get_submodule(ldm)(tensor("hidden_states"), tensor("encoder_hidden_states"))
+    if name == "self_attention":
+        return unet.get_submodule(ldm)(tensor("hidden_states"))
+    if name == "feed_forward":
+        return unet.get_submodule(ldm)(tensor("x"))
+    x = tensor("x")
+    if name == "downsample":
+        return unfold(unet.get_submodule(ldm)(fold(x)), x.shape[0])
+    size = PARTS[name]["inputs"].get("size", [x.shape[2], x.shape[3] * 2, x.shape[4] * 2])
+    return unfold(unet.get_submodule(ldm.removesuffix(".conv"))(fold(x), tuple(size[1:])), x.shape[0])
+
+
+@pytest.mark.parametrize("name", [name for name in PARTS if name != "temb"])
+def test_part(tiny_unet, name):
+    tensors = load("submodules_a")
+    found = run_part(tiny_unet, name, lambda argument: tensors[f"{name}.in.{argument}"])
+    assert_parity(found, tensors[f"{name}.out"])
+
+
+def test_relative_position_buckets():
+    tensors = load("submodules_a")
+    table = zip(tensors["rel_pos_bucket_table.rel"].flatten().tolist(), tensors["rel_pos_bucket_table.bucket"].flatten().tolist(), strict=True)
+    assert all(embeddings.relative_position_bucket(distance) == bucket for distance, bucket in table)
+    for n in (16, 33, 40):
+        assert torch.equal(positions(n).buckets, tensors[f"rel_pos_bias_n{n}.bucket"])
+
+
+def test_embeddings_of_time_and_motion(tiny_unet):
+    """Sinusoids in float32 and the two MLPs; the golden also records the sinusoids of the full-size widths."""
+    t = load("submodules_a")
+    times, motions = t["temb.timesteps"].float(), t["temb.motion_ids"]
+    assert_parity(embeddings.sinusoid(times, 64), t["temb.time_proj"])
+    assert_parity(embeddings.sinusoid(times, 320), t["temb.time_proj_320"])
+    assert_parity(embeddings.sinusoid(motions, 32), t["temb.motion_proj"])
+    assert_parity(embeddings.sinusoid(motions, 256), t["temb.motion_proj_256"])
+    time = tiny_unet.time_embed(embeddings.sinusoid(times, 64))
+    motion = tiny_unet.motion_embed(embeddings.sinusoid(motions, 32))
+    assert_parity(time, t["temb.time_embedding"])
+    assert_parity(motion, t["temb.motion_embedding"])
+    assert_parity(time + motion, t["temb.sum"])
