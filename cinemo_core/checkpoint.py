@@ -6,8 +6,10 @@ are read with `weights_only`, so no code in them ever runs. A model is told by i
 
 import json
 import logging
+import math
 import os
 import pickle
+import pickletools
 import re
 import zipfile
 from collections.abc import Iterable, Mapping
@@ -73,12 +75,16 @@ def read_header(path: str | os.PathLike) -> tuple[dict[str, TensorInfo], dict[st
                 for name, info in header.items()
             }
         except KeyError as error:
-            raise CheckpointError(f"{path} stores tensors as {error}, a type that this pack cannot read; use a float32 or float16 file.") from None
+            raise CheckpointError(
+                f"{path} stores tensors as {error}, a type that this pack cannot read; use a float32 or float16 file."
+            ) from None
         except (ValueError, TypeError, AttributeError):
             raise _damaged(path, file, cut=False) from None
-    expected = max((info.end for info in tensors.values()), default=8 + length)
-    if size < expected:
-        raise CheckpointError(f"{path} has {size:,} of {expected:,} bytes: the download broke off; download the file again.")
+        expected = max((info.end for info in tensors.values()), default=8 + length)
+        if size < expected:
+            raise CheckpointError(f"{path} has {size:,} of {expected:,} bytes: the download broke off; download the file again.")
+        if size > expected or any(i.end - i.start != math.prod(i.shape) * i.dtype.itemsize for i in tensors.values()):
+            raise _damaged(path, file, cut=False)
     if not tensors:
         raise CheckpointError(f"{path} holds no tensors; download the file again.")
     return tensors, metadata
@@ -140,7 +146,9 @@ def compare(found: Shapes, expected: Shapes, what: str) -> None:
             [f"{n} {list(found[n])} instead of {list(s)}" for n, s in expected.items() if n in found and tuple(found[n]) != tuple(s)],
         ),
     ]
-    told = [f"{verb} {len(names)} tensors ({', '.join(names[:2])}{', ...' if len(names) > 2 else ''})" for verb, names in differences if names]
+    told = [
+        f"{verb} {len(names)} tensors ({', '.join(names[:2])}{', ...' if len(names) > 2 else ''})" for verb, names in differences if names
+    ]
     if told:
         raise CheckpointError(
             f"{what} {' and '.join(told)}: the file is incomplete or of another architecture; download it again or choose another file."
@@ -195,25 +203,36 @@ def _existing(path: str | os.PathLike) -> Path:
     if not path.is_file():
         raise CheckpointError(f"{path} does not exist; check the path, or refresh the list of files.")
     if path.suffix.lower() not in SUFFIXES:
-        raise CheckpointError(f"{path} is not a weights file: its name ends in {path.suffix or 'nothing'}, expected one of {' '.join(SUFFIXES)}.")
+        raise CheckpointError(
+            f"{path} is not a weights file: its name ends in {path.suffix or 'nothing'}, expected one of {' '.join(SUFFIXES)}."
+        )
     return path
 
 
 def _read_pickle(path: Path) -> Any:
     try:
         # Only the zip form, which torch has written since version 1.6, can be mapped.
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path) or None)
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except pickle.UnpicklingError as error:
-        refused = re.search(r"(?:Unsupported global: GLOBAL|Unsupported class|GLOBAL) ([\w.]+)", str(error))
-        if refused:
+        refused = re.search(r"(?:GLOBAL|Unsupported class) ([\w.]+)", str(error))
+        if refused or _calls_code(path):
             raise CheckpointError(
-                f"{path} holds Python code or objects ({refused[1]}) besides tensors, which this pack never runs; "
+                f"{path} holds Python code or objects{f' ({refused[1]})' if refused else ''} besides tensors, which this pack never runs; "
                 "use a .safetensors file, or save the state dict alone."
             ) from None
     except (RuntimeError, EOFError, ValueError, KeyError, IndexError, AttributeError, TypeError, OSError):
         logging.debug("Reading %s failed", path, exc_info=True)
     with path.open("rb") as file:
         raise _damaged(path, file, cut=False)
+
+
+def _calls_code(path: Path) -> bool:
+    """Whether a bare pickle names Python objects; told from its opcodes, nothing is run."""
+    with path.open("rb") as file:
+        try:
+            return any(op.name in ("GLOBAL", "STACK_GLOBAL", "INST") for op, _, _ in pickletools.genops(file))
+        except ValueError:
+            return False
 
 
 def _damaged(path: Path, file: BinaryIO, cut: bool) -> CheckpointError:

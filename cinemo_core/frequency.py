@@ -42,7 +42,8 @@ def dct_init(
     Returns a tensor like `noise` (dtype and device); computed in float64 on the CPU, hence the same on every device.
     Raises InputError for values out of range, other shapes and non-finite numbers.
     """
-    _check(z0, noise, cutoff, timestep, temporal_cutoff)
+    check_low_pass(cutoff, timestep, temporal_cutoff)
+    _check(z0, noise)
     from scipy.fft import dctn, idctn
 
     frames, _, height, width = noise.shape
@@ -55,12 +56,16 @@ def dct_init(
     return torch.from_numpy(idctn(mixed, type=2, norm="ortho", axes=axes)).to(noise.dtype).to(noise.device)
 
 
-def _check(z0: torch.Tensor, noise: torch.Tensor, cutoff: float, timestep: int, temporal_cutoff: float) -> None:
+def check_low_pass(cutoff: float, timestep: int, temporal_cutoff: float) -> None:
+    """Raise InputError unless the settings of `dct_init` lie in range."""
     for name, value in (("cutoff", cutoff), ("temporal cutoff", temporal_cutoff)):
         if not 0.0 <= value <= 1.0:
             raise InputError(f"The DCTInit {name} is {value}; choose a share from 0 to 1.")
     if isinstance(timestep, bool) or not isinstance(timestep, int) or not 0 <= timestep < NUM_TRAIN_TIMESTEPS:
         raise InputError(f"The DCTInit noise level is {timestep!r}; choose a whole timestep from 0 to {NUM_TRAIN_TIMESTEPS - 1}.")
+
+
+def _check(z0: torch.Tensor, noise: torch.Tensor) -> None:
     if noise.ndim != 4 or noise.shape[0] < 1 or z0.shape != (1, *noise.shape[1:]):
         raise InputError(
             f"DCTInit got a first frame of shape {list(z0.shape)} and noise of shape {list(noise.shape)}; "

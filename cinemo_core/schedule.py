@@ -16,9 +16,17 @@ STEPS_OFFSET = 1
 
 
 def alphas_cumprod() -> torch.Tensor:
-    """Products of (1 - beta) up to each timestep: float32 [1000], multiplied in float32 as the checkpoint's scheduler does."""
-    betas = torch.linspace(BETA_START, BETA_END, NUM_TRAIN_TIMESTEPS, dtype=torch.float32)
-    return torch.cumprod(1.0 - betas, dim=0)
+    """Products of (1 - beta) up to each timestep: float32 [1000], to the last bit those of the scheduler used in training.
+
+    Its betas are a float32 `linspace`, filled from both ends with one rounding per value. `torch.linspace` does that on
+    CPUs with fused multiply-add only, so the values are made in float64 and rounded once, which is the same everywhere.
+    """
+    start, end = torch.tensor([BETA_START, BETA_END]).unbind()
+    step = ((end - start) / (NUM_TRAIN_TIMESTEPS - 1)).double()
+    index = torch.arange(NUM_TRAIN_TIMESTEPS, dtype=torch.float64)
+    from_start, from_end = start.double() + step * index, end.double() - step * index.flip(0)
+    betas = torch.where(index < NUM_TRAIN_TIMESTEPS // 2, from_start, from_end).float()
+    return torch.cumprod((1.0 - betas).double(), dim=0).float()
 
 
 def sigma_of(alpha_cumprod: torch.Tensor) -> torch.Tensor:

@@ -18,6 +18,19 @@ if "cinemo_pack" not in sys.modules:
     sys.modules["cinemo_pack"] = pack
 
 
+class RootIsNoPackage:
+    """Keeps pytest from importing the root `__init__.py`, which needs ComfyUI and a package name that the folder may not have."""
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collect_directory(self, path: Path, parent: pytest.Collector) -> pytest.Dir | None:
+        return pytest.Dir.from_parent(parent, path=path) if path == ROOT else None
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # A plugin of its own: as a hook of this file it would be asked about folders below tests/ only.
+    config.pluginmanager.register(RootIsNoPackage())
+
+
 @pytest.fixture(scope="session")
 def root() -> Path:
     return ROOT

@@ -2,20 +2,15 @@
 
 import logging
 
-import comfy.ldm.modules.temporal_ae
 import comfy.model_management
 import comfy.utils
 import torch
 
 from ..errors import InputError
 from ..shapes import check_clip_latent
+from .vae import is_temporal
 
 CHUNK = 14  # frames that the temporal decoder sees at once, as in the reference
-
-
-def is_temporal(vae) -> bool:
-    """Whether the VAE's decoder mixes the frames of a batch."""
-    return isinstance(getattr(vae.first_stage_model, "decoder", None), comfy.ldm.modules.temporal_ae.VideoDecoder)
 
 
 def decode_clip(vae, samples: torch.Tensor) -> torch.Tensor:

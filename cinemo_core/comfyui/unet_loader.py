@@ -5,10 +5,8 @@ import comfy.model_patcher
 import comfy.utils
 import torch
 
-from ..errors import CheckpointError
-from ..models.cinemo import keys
-from ..models.cinemo.config import CinemoConfig
-from ..models.cinemo.skeleton import expected_shapes
+from ..models.cinemo.recognise import recognise
+from .files import read_weights
 from .model import CinemoSupported
 
 WEIGHT_DTYPES = {
@@ -21,19 +19,12 @@ WEIGHT_DTYPES = {
 }
 
 
-def read_weights(path: str) -> dict[str, torch.Tensor]:
-    return comfy.utils.load_torch_file(path)
-
-
 def load_unet(path: str, weight_dtype: str = "default", disable_dynamic: bool = False):
-    """A ModelPatcher for the Cinemo UNet in a file of any accepted layout (see `keys.normalise`).
+    """A ModelPatcher for the Cinemo UNet in a file of any accepted layout (see `models.cinemo.keys.normalise`).
 
     Raises CheckpointError for a file that is not a complete Cinemo UNet, before a model is made.
     """
-    state_dict = keys.normalise(read_weights(path))
-    config = CinemoConfig.from_state_dict(state_dict)
-    _check_complete(path, state_dict, config)
-
+    state_dict, config = recognise(path, read_weights(path))
     load_device = comfy.model_management.get_torch_device()
     offload_device = comfy.model_management.unet_offload_device()
     model_config = CinemoSupported(config.unet_config())
@@ -51,21 +42,10 @@ def load_unet(path: str, weight_dtype: str = "default", disable_dynamic: bool = 
     # Where the file already has the wanted dtype its mapped memory becomes the weights, without a copy.
     kept = all(tensor.dtype == dtype for tensor in state_dict.values())
     model = model_config.get_model(state_dict, device="meta" if kept else None)
+    model.device = offload_device
     model_patcher = patcher_class(model, load_device=load_device, offload_device=offload_device)
-    if not kept and not comfy.model_management.is_device_cpu(offload_device):
-        model.to(offload_device)
     model.load_model_weights(state_dict, assign=kept or model_patcher.is_dynamic())
+    if not comfy.model_management.is_device_cpu(offload_device):
+        model.to(offload_device)
     model_patcher.cached_patcher_init = (load_unet, (path, weight_dtype))
     return model_patcher
-
-
-def _check_complete(path: str, state_dict: dict[str, torch.Tensor], config: CinemoConfig) -> None:
-    expected = expected_shapes(config)
-    found = {name: tuple(tensor.shape) for name, tensor in state_dict.items()}
-    wrong = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
-    if wrong:
-        name = wrong[0]
-        raise CheckpointError(
-            f"{path} is not a complete Cinemo UNet: {len(wrong)} of {len(expected)} tensors differ, {name} is {found.get(name, 'missing')} where "
-            f"{expected.get(name, 'nothing')} is expected; download the file again, or choose the UNet of a Cinemo checkpoint."
-        )

@@ -38,7 +38,8 @@ class CLIPTextConfig:
     def __post_init__(self) -> None:
         if self.vocab_size != VOCABULARY:
             raise CheckpointError(
-                f"The text encoder knows {self.vocab_size} tokens, expected CLIP's {VOCABULARY}: use the text_encoder folder of the same checkpoint."
+                f"The text encoder knows {self.vocab_size} tokens, expected CLIP's {VOCABULARY}: "
+                "use the text_encoder folder of the same checkpoint."
             )
         if self.max_position_embeddings != MAX_TOKENS:
             raise CheckpointError(
@@ -62,7 +63,9 @@ def normalise(state_dict: Mapping[str, Any]) -> dict[str, Any]:
     if any(key.startswith(PREFIX) for key in state_dict):
         kept = {key: value for key, value in state_dict.items() if key.startswith(PREFIX)}
     else:
-        kept = {PREFIX + key: value for key, value in state_dict.items() if key.startswith(("embeddings.", "encoder.", "final_layer_norm."))}
+        kept = {
+            PREFIX + key: value for key, value in state_dict.items() if key.startswith(("embeddings.", "encoder.", "final_layer_norm."))
+        }
     return {key: value for key, value in kept.items() if not key.endswith("embeddings.position_ids")}
 
 
@@ -76,7 +79,9 @@ def read_config(shapes: Shapes, config: Mapping[str, Any]) -> CLIPTextConfig:
         for name in ("embeddings.token_embedding", "embeddings.position_embedding", "encoder.layers.0.mlp.fc1")
     )
     if tokens is None or positions is None or inner is None:
-        raise CheckpointError("The text encoder lacks its embeddings or its layers: the file is incomplete or of another model; choose CLIP's.")
+        raise CheckpointError(
+            "The text encoder lacks its embeddings or its layers: the file is incomplete or of another model; choose CLIP's."
+        )
     layers = 0
     while f"{PREFIX}encoder.layers.{layers}.mlp.fc1.weight" in shapes:
         layers += 1
@@ -89,7 +94,9 @@ def read_config(shapes: Shapes, config: Mapping[str, Any]) -> CLIPTextConfig:
     }
     for name, value in (sizes | {"layer_norm_eps": LAYER_NORM_EPS}).items():
         if config.get(name, value) != value:
-            raise CheckpointError(f"The text encoder's config.json says {name} = {config[name]}, expected {value}: restore the one of these weights.")
+            raise CheckpointError(
+                f"The text encoder's config.json says {name} = {config[name]}, expected {value}: restore the one of these weights."
+            )
     return CLIPTextConfig(
         num_attention_heads=config.get("num_attention_heads", DEFAULT_HEADS),
         hidden_act=config.get("hidden_act", DEFAULT_ACTIVATION),

@@ -32,15 +32,18 @@ class VAEConfig:
     def __post_init__(self) -> None:
         if self.latent_channels != LATENT_CHANNELS:
             raise CheckpointError(
-                f"The VAE has {self.latent_channels} latent channels, Cinemo works on {LATENT_CHANNELS}: use a Stable Diffusion 1.x VAE or Cinemo's own."
+                f"The VAE has {self.latent_channels} latent channels, Cinemo works on {LATENT_CHANNELS}: "
+                "use a Stable Diffusion 1.x VAE or Cinemo's own."
             )
         if len(self.widths) != LEVELS:
             raise CheckpointError(
-                f"The VAE has {len(self.widths)} levels, Cinemo's has {LEVELS} (8 pixels to a latent): use a Stable Diffusion 1.x VAE or Cinemo's own."
+                f"The VAE has {len(self.widths)} levels, Cinemo's has {LEVELS} (8 pixels to a latent): "
+                "use a Stable Diffusion 1.x VAE or Cinemo's own."
             )
         if any(w % NORM_GROUPS or w % self.widths[0] for w in self.widths):
             raise CheckpointError(
-                f"The VAE's levels are {list(self.widths)} channels wide; expected multiples of {NORM_GROUPS} and of the first: use another VAE."
+                f"The VAE's levels are {list(self.widths)} channels wide, expected multiples of {NORM_GROUPS} and of the first: "
+                "use another VAE."
             )
         if self.temporal and self.num_res_blocks != 2:
             raise CheckpointError(f"The temporal VAE has {self.num_res_blocks} ResNet blocks per level, expected 2: use Cinemo's own.")
@@ -176,7 +179,12 @@ def _resnet(ldm: str, diffusers: str, channels: int, out: int) -> Iterator[Entry
 
 def _temporal_resnet(ldm: str, diffusers: str, channels: int, out: int) -> Iterator[Entry]:
     yield from _resnet(ldm, f"{diffusers}.spatial_res_block", channels, out)
-    time = ((".in_layers.0", ".norm1", False), (".in_layers.2", ".conv1", True), (".out_layers.0", ".norm2", False), (".out_layers.3", ".conv2", True))
+    time = (
+        (".in_layers.0", ".norm1", False),
+        (".in_layers.2", ".conv1", True),
+        (".out_layers.0", ".norm2", False),
+        (".out_layers.3", ".conv2", True),
+    )
     for place, name, is_conv in time:
         yield from _pair(f"{ldm}.time_stack{place}", f"{diffusers}.temporal_res_block{name}", (out, out, 3, 1, 1) if is_conv else (out,))
     yield Entry(f"{ldm}.mix_factor", f"{diffusers}.time_mixer.mix_factor", (1,), (1,))

@@ -1,0 +1,58 @@
+"""Loads MODEL, CLIP and VAE from one checkpoint folder in diffusers layout."""
+
+from pathlib import Path
+
+from ..errors import CheckpointError
+from ..folder import Bundle, check_options, find_weights, read_config
+from ..models.cinemo.recognise import recognise
+from .clip import load_clip, read_clip_config
+from .files import read_weights, resolve_bundle
+from .unet_loader import load_unet
+from .vae import is_temporal, load_vae
+
+DECODERS = ("auto", "temporal", "image")
+
+
+def load_bundle(folder: str, weight_dtype: str = "default", decoder: str = "auto"):
+    """MODEL, CLIP and VAE of the checkpoint folder with this name (see `files.bundle_choices`) or absolute path.
+
+    decoder: "temporal", "image", or "auto" for the temporal one if the folder has it. Raises CheckpointError where a part
+    is missing, or does not fit the others, before the UNet is loaded.
+    """
+    bundle = resolve_bundle(folder)
+    vae_weights = _vae_weights(bundle, decoder)
+    if bundle.text_encoder is None:
+        raise CheckpointError(
+            f"{bundle.folder} has no text_encoder/ folder; put the checkpoint's there, or use Cinemo Model Loader and another CLIP."
+        )
+    _check_text_width(bundle)
+    if bundle.scheduler is not None:
+        check_options(bundle.scheduler, read_config(bundle.scheduler.parent, bundle.scheduler.name), {"prediction_type": "epsilon"})
+
+    vae = load_vae(str(vae_weights))
+    if decoder == "temporal" and not is_temporal(vae):
+        raise CheckpointError(
+            f"{vae_weights} is an image VAE, expected a temporal one; put the temporal decoder there or choose decoder = image."
+        )
+    clip = load_clip(bundle.text_encoder, bundle.tokenizer)
+    return load_unet(str(bundle.unet), weight_dtype), clip, vae
+
+
+def _vae_weights(bundle: Bundle, decoder: str) -> Path:
+    folders = {"temporal": bundle.vae_temporal, "image": bundle.vae_image, "auto": bundle.vae_temporal or bundle.vae_image}
+    if folders[decoder] is None:
+        wanted = {"temporal": "vae_temporal_decoder/", "image": "vae/", "auto": "vae_temporal_decoder/ or vae/"}[decoder]
+        raise CheckpointError(
+            f"{bundle.folder} has no {wanted} folder for decoder = {decoder}; put the checkpoint's there, or choose another decoder."
+        )
+    return find_weights(folders[decoder])
+
+
+def _check_text_width(bundle: Bundle) -> None:
+    width = read_clip_config(bundle.text_encoder).hidden_size
+    _, config = recognise(bundle.unet, read_weights(str(bundle.unet)))
+    if width != config.context_dim:
+        raise CheckpointError(
+            f"The text encoder in {bundle.folder} is {width} channels wide, but its UNet reads {config.context_dim}; "
+            "use the text_encoder folder of the same checkpoint."
+        )

@@ -1,0 +1,81 @@
+"""Loads the CLIP text encoder of a diffusers folder, of any width, into ComfyUI's CLIP object.
+
+ComfyUI's default for SD1.x is the last layer with the final layer norm: the last hidden state, which Cinemo was trained on.
+"""
+
+from functools import partial
+from pathlib import Path
+
+import comfy.sd
+import folder_paths
+from comfy.sd1_clip import SD1ClipModel, SD1Tokenizer, SDClipModel, SDTokenizer
+from comfy.supported_models_base import ClipTarget
+from comfy.utils import calculate_parameters
+
+from ..checkpoint import compare, describe, read_shapes, shapes_of
+from ..errors import CheckpointError
+from ..folder import find_weights, read_config
+from ..models.clip_text import keys
+from .files import read_weights
+
+STATE_DICT_PREFIX = "clip_l.transformer."
+
+
+def load_clip(folder: str | Path, tokenizer: str | Path | None = None, disable_dynamic: bool = False) -> comfy.sd.CLIP:
+    """A CLIP from a text_encoder folder (weights and config.json), with ComfyUI's own copy of the CLIP tokenizer.
+
+    The tokenizer folder, if given, is only compared with that copy. Raises CheckpointError for a folder that does not hold
+    one complete CLIP text encoder, or for another vocabulary.
+    """
+    weights = find_weights(folder)
+    config = read_clip_config(folder)
+    if tokenizer is not None:
+        check_tokenizer(Path(tokenizer))
+    state_dict = keys.normalise(read_weights(str(weights)))
+    compare(shapes_of(state_dict), keys.shapes(config), f"The text encoder {weights}")
+
+    target = ClipTarget(
+        partial(SD1Tokenizer, tokenizer=partial(SDTokenizer, embedding_size=config.hidden_size)),
+        SD1ClipModel,
+    )
+    target.params = {"clip_model": SDClipModel, "textmodel_json_config": config.json_config(), "return_projected_pooled": False}
+    clip = comfy.sd.CLIP(
+        target,
+        embedding_directory=folder_paths.get_folder_paths("embeddings"),
+        parameters=calculate_parameters(state_dict),
+        state_dict={STATE_DICT_PREFIX + name: tensor for name, tensor in state_dict.items()},
+        disable_dynamic=disable_dynamic,
+    )
+    clip.patcher.cached_patcher_init = (load_clip_patcher, (folder, tokenizer))
+    return clip
+
+
+def load_clip_patcher(folder: str | Path, tokenizer: str | Path | None = None, disable_dynamic: bool = False):
+    """The patcher of a CLIP read anew from disk, as ComfyUI asks for it."""
+    return load_clip(folder, tokenizer, disable_dynamic).patcher
+
+
+def read_clip_config(folder: str | Path) -> keys.CLIPTextConfig:
+    """The configuration of the text encoder in a folder, without loading it. Raises CheckpointError if it is not CLIP's."""
+    weights = find_weights(folder)
+    shapes = read_shapes(weights)
+    normal = keys.normalise(shapes)
+    if f"{keys.PREFIX}embeddings.token_embedding.weight" not in normal:
+        raise CheckpointError(
+            f"{weights} is {describe(shapes)}, expected a CLIP text encoder: use the text_encoder folder of the checkpoint."
+        )
+    json_config = read_config(Path(folder))
+    if not json_config:
+        raise CheckpointError(f"{folder} has no config.json, which says how many heads the text encoder has; put the checkpoint's there.")
+    return keys.read_config(normal, json_config)
+
+
+def check_tokenizer(folder: Path) -> None:
+    """Raise CheckpointError if a tokenizer folder has another vocabulary than CLIP's; a folder without one passes."""
+    vocabulary = read_config(folder, "vocab.json") or read_config(folder, "tokenizer.json").get("model", {}).get("vocab", {})
+    found = (len(vocabulary), vocabulary.get("<|startoftext|>"), vocabulary.get("<|endoftext|>"))
+    if vocabulary and found != (keys.VOCABULARY, keys.START_TOKEN, keys.END_TOKEN):
+        raise CheckpointError(
+            f"{folder} holds a tokenizer of {found[0]} tokens, start {found[1]}, end {found[2]}; expected CLIP's {keys.VOCABULARY}, "
+            f"{keys.START_TOKEN} and {keys.END_TOKEN}: use the tokenizer folder of the same checkpoint."
+        )

@@ -1,0 +1,103 @@
+"""Which checkpoints ComfyUI's model folders hold, under the names that the loader nodes list, and reading one of them.
+
+Listed anew at each call, so that a new file shows up at the next refresh. Names have forward slashes on every system.
+"""
+
+from pathlib import Path
+
+import comfy.utils
+import folder_paths
+import torch
+
+from ..checkpoint import SAFETENSORS, SUFFIXES, read_header, read_state_dict
+from ..errors import CheckpointError
+from ..folder import UNET, Bundle, find_weights, read_bundle, weights_in
+
+MAX_DEPTH = 5  # of a checkpoint in a diffusers folder; a download cache nests three deep
+
+
+def unet_choices() -> list[str]:
+    """UNet files of "diffusion_models" and UNet folders of "diffusers", by relative name, sorted."""
+    return sorted(_unets())
+
+
+def bundle_choices() -> list[str]:
+    """Folders of "diffusers" that hold a unet/ folder, by relative name, sorted."""
+    return sorted(_bundles())
+
+
+def resolve_unet(name: str) -> str:
+    """Path of the weights file for a name from `unet_choices`. Raises CheckpointError if there is none."""
+    path = _unets().get(name)
+    if path is None:
+        raise CheckpointError(
+            f"There is no UNet {name}; put the file in models/diffusion_models or the checkpoint folder in models/diffusers, and refresh."
+        )
+    return str(find_weights(path) if path.is_dir() else path)
+
+
+def resolve_bundle(name: str) -> Bundle:
+    """Parts of the checkpoint for a name from `bundle_choices`, or in the folder at an absolute path.
+
+    Raises CheckpointError if there is no such folder, or no single UNet in it.
+    """
+    path = _bundles().get(name)
+    if path is None and not Path(name).is_absolute():
+        raise CheckpointError(
+            f"There is no checkpoint folder {name}; put it in models/diffusers (with unet/, vae/, text_encoder/) and refresh."
+        )
+    return read_bundle(path or name)
+
+
+def read_weights(path: str) -> dict[str, torch.Tensor]:
+    """Tensors of a weights file, mapped from disk: safetensors as ComfyUI maps them, so that it can stream them.
+
+    Raises CheckpointError for a file that cannot be read, before ComfyUI tries.
+    """
+    if Path(path).suffix.lower() not in SAFETENSORS:
+        return read_state_dict(path)
+    read_header(path)
+    return comfy.utils.load_torch_file(path)
+
+
+def _unets() -> dict[str, Path]:
+    found = {}
+    for name in folder_paths.get_filename_list("diffusion_models"):
+        path = folder_paths.get_full_path("diffusion_models", name)
+        if path is not None and Path(name).suffix.lower() in SUFFIXES:
+            found.setdefault(Path(name).as_posix(), Path(path))
+    for name, folder in _diffusers_folders():
+        if (folder / UNET).is_dir():
+            found.setdefault(f"{name}/{UNET}", folder / UNET)
+        else:
+            found.setdefault(name, folder)
+    return found
+
+
+def _bundles() -> dict[str, Path]:
+    found = {}
+    for name, folder in _diffusers_folders():
+        if (folder / UNET).is_dir():
+            found.setdefault(name, folder)
+    return found
+
+
+def _diffusers_folders() -> list[tuple[str, Path]]:
+    """Name and path of every folder that holds unet/ or weights, not looking inside those."""
+    found = []
+    for root in map(Path, folder_paths.get_folder_paths("diffusers")):
+        waiting = [(root, 0)]
+        while waiting:
+            folder, depth = waiting.pop(0)
+            if (folder / UNET).is_dir() or weights_in(folder):
+                found.append((folder.relative_to(root).as_posix() if depth else root.name, folder))
+            elif depth < MAX_DEPTH:
+                waiting += [(child, depth + 1) for child in _subfolders(folder)]
+    return found
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    try:
+        return sorted(child for child in folder.iterdir() if child.is_dir() and not child.name.startswith("."))
+    except OSError:
+        return []

@@ -1,0 +1,77 @@
+"""Loads a VAE of Stable Diffusion 1.x, image or temporal, of any width, into ComfyUI's VAE object.
+
+`VAE.encode` gives the posterior's mode, unscaled; the temporal decoder mixes the frames of the batch that it is given.
+"""
+
+from functools import partial
+from pathlib import Path
+
+import comfy.diffusers_convert
+import comfy.sd
+import torch
+from comfy.ldm.modules.temporal_ae import AE3DConv, VideoResBlock
+
+from ..checkpoint import compare, describe, shapes_of
+from ..errors import CheckpointError
+from ..folder import check_options, read_config
+from ..models.temporal_vae import keys
+from .files import read_weights
+
+PARTS = ("encoder.", "decoder.", "quant_conv.", "post_quant_conv.")
+TIME_KERNEL = [3, 1, 1]
+OPTIONS = {"norm_num_groups": keys.NORM_GROUPS, "act_fn": "silu", "scaling_factor": 0.18215}
+
+
+def load_vae(path: str) -> comfy.sd.VAE:
+    """A VAE from a weights file: an image or a temporal VAE, in diffusers or LDM layout.
+
+    Raises CheckpointError for a file that is not such a VAE, is incomplete, or does not fit Cinemo's latents.
+    """
+    state_dict = read_weights(path)
+    shapes = shapes_of(state_dict)
+    if "VAE" not in describe(shapes):
+        raise CheckpointError(
+            f"{path} is {describe(shapes)}, expected a VAE: choose the VAE of a Cinemo or Stable Diffusion 1.x checkpoint."
+        )
+    if Path(path).name.startswith("diffusion_pytorch_model"):
+        check_options(Path(path).parent / "config.json", read_config(Path(path).parent), OPTIONS)
+    config = keys.read_config(shapes)
+    ddconfig = config.ddconfig
+    params = {"ddconfig": ddconfig, "embed_dim": config.latent_channels}
+    if config.temporal:
+        blocks = {
+            "resnet_op": partial(VideoResBlock, video_kernel_size=TIME_KERNEL),
+            "conv_out_op": partial(AE3DConv, video_kernel_size=TIME_KERNEL),
+        }
+        params["decoder_ddconfig"] = ddconfig | blocks
+
+    vae = comfy.sd.VAE(sd=_to_ldm(path, state_dict, config), config={"params": params})
+    vae.patcher.cached_patcher_init = (load_vae_patcher, (path,))
+    return vae
+
+
+def load_vae_patcher(path: str, disable_dynamic: bool = False):
+    """The patcher of a VAE read anew from disk, as ComfyUI asks for it; like core's, it is of ComfyUI's current kind."""
+    return load_vae(path).patcher
+
+
+def is_temporal(vae: comfy.sd.VAE) -> bool:
+    """Whether a VAE's decoder mixes frames, so that the way in which a clip is cut into batches matters."""
+    return any(isinstance(module, AE3DConv) for module in vae.first_stage_model.modules())
+
+
+def _to_ldm(path: str, state_dict: dict[str, torch.Tensor], config: keys.VAEConfig) -> dict[str, torch.Tensor]:
+    """The tensors of ComfyUI's AutoencoderKL, complete; the temporal VAE has no quant convolutions, so they are identities."""
+    state_dict = {k: v for k, v in state_dict.items() if k.startswith(PARTS)}
+    expected = {entry.ldm: entry.shape for entry in keys.entries(config)}
+    if config.temporal:
+        if keys.is_diffusers(state_dict):
+            state_dict = keys.to_ldm(state_dict, config)
+        for name, channels in (("quant_conv", 2 * config.latent_channels), ("post_quant_conv", config.latent_channels)):
+            expected |= {f"{name}.weight": (channels, channels, 1, 1), f"{name}.bias": (channels,)}
+            state_dict.setdefault(f"{name}.weight", torch.eye(channels)[:, :, None, None])
+            state_dict.setdefault(f"{name}.bias", torch.zeros(channels))
+    elif keys.is_diffusers(state_dict):
+        state_dict = comfy.diffusers_convert.convert_vae_state_dict(state_dict)
+    compare(shapes_of(state_dict), expected, f"The VAE {path}")
+    return state_dict

@@ -1,0 +1,39 @@
+"""Puts ComfyUI on the path and keeps it on the CPU, before anything imports it; the nano checkpoint and model folders."""
+
+import os
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, os.environ.get("COMFYUI_PATH", str(ROOT / ".comfyui" / "ComfyUI")))
+
+from comfy.cli_args import args
+
+args.cpu = True
+
+import folder_paths
+from cinemo_pack.cinemo_core import nano as nano_checkpoint
+
+
+@pytest.fixture(scope="session")
+def nano(tmp_path_factory) -> Path:
+    """The folder of the nano checkpoint; tests that change something change a copy."""
+    folder = tmp_path_factory.mktemp("checkpoint") / "nano"
+    nano_checkpoint.write(folder)
+    return folder
+
+
+@pytest.fixture
+def model_folders(tmp_path, monkeypatch) -> SimpleNamespace:
+    """Empty `diffusion_models` and `diffusers` folders that ComfyUI looks into instead of its own."""
+    folders = {}
+    for name in ("diffusion_models", "diffusers"):
+        folders[name] = tmp_path / "models" / name
+        folders[name].mkdir(parents=True)
+        suffixes = folder_paths.folder_names_and_paths[name][1]
+        monkeypatch.setitem(folder_paths.folder_names_and_paths, name, ([str(folders[name])], suffixes))
+    monkeypatch.setattr(folder_paths, "filename_list_cache", {})
+    return SimpleNamespace(**folders)

@@ -1,0 +1,58 @@
+"""The small reference UNet as a ComfyUI MODEL, and clips for it."""
+
+from dataclasses import dataclass
+
+import comfy.latent_formats
+import pytest
+import torch
+from cinemo_pack.cinemo_core.comfyui.conditioning import CLIP_KEY, ClipCondition
+from cinemo_pack.cinemo_core.comfyui.unet_loader import load_unet
+from cinemo_pack.tests.goldens.weights import tiny_a_state_dict
+from safetensors.torch import save_file
+
+CONTEXT_DIM = 40
+MOTION_ID = 90.0
+
+
+@pytest.fixture(scope="session")
+def tiny_file(tmp_path_factory) -> str:
+    path = tmp_path_factory.mktemp("tiny") / "unet.safetensors"
+    save_file(tiny_a_state_dict(), path)
+    return str(path)
+
+
+@pytest.fixture(scope="session")
+def loaded(tiny_file):
+    return load_unet(tiny_file, "fp32")
+
+
+@pytest.fixture
+def model(loaded):
+    """A clone, so that patches of one test do not reach the next; runs as ComfyUI runs nodes, without gradients."""
+    with torch.inference_mode():
+        yield loaded.clone()
+
+
+@dataclass
+class Clip:
+    """A clip ready to sample. z0 is in the network's scale, [1, 4, h, w]; `samples` is the still clip as a LATENT holds it."""
+
+    z0: torch.Tensor
+    samples: torch.Tensor
+    positive: list
+    negative: list
+
+
+def make_clip(z0: torch.Tensor, frames: int, text: torch.Tensor, negative_text: torch.Tensor, motion_id: float = MOTION_ID) -> Clip:
+    unscaled = comfy.latent_formats.SD15().process_out(z0)
+    options = {CLIP_KEY: ClipCondition(unscaled, motion_id, frames)}
+    return Clip(z0, unscaled.repeat(frames, 1, 1, 1), [[text, options]], [[negative_text, options]])
+
+
+@pytest.fixture
+def clip() -> Clip:
+    """Five frames of 6x7 latents with random content and random text."""
+    generator = torch.Generator().manual_seed(3)
+    z0 = torch.randn(1, 4, 6, 7, generator=generator)
+    text, negative_text = torch.randn(2, 1, 9, CONTEXT_DIM, generator=generator)
+    return make_clip(z0, 5, text, negative_text)

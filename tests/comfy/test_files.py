@@ -1,0 +1,114 @@
+"""What the loader nodes list, and what the names resolve to."""
+
+import shutil
+
+import folder_paths
+import pytest
+from cinemo_pack.cinemo_core.comfyui import files
+from cinemo_pack.cinemo_core.errors import CheckpointError
+
+
+@pytest.fixture
+def checkpoint(nano, model_folders):
+    """The nano checkpoint in the diffusers folder."""
+    shutil.copytree(nano, model_folders.diffusers / "Cinemo")
+    return model_folders.diffusers / "Cinemo"
+
+
+def touch(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"weights")
+    return path
+
+
+def test_nothing_to_choose(model_folders):
+    assert files.unet_choices() == []
+    assert files.bundle_choices() == []
+
+
+def test_files_and_folders_are_listed_by_relative_name(checkpoint, model_folders):
+    touch(model_folders.diffusion_models / "cinemo.pt")
+    touch(model_folders.diffusion_models / "video" / "cinemo_fp16.safetensors")
+    touch(model_folders.diffusion_models / "notes.txt")
+    touch(model_folders.diffusers / "hub" / "snapshots" / "abc" / "unet" / "diffusion_pytorch_model.bin")
+    touch(model_folders.diffusers / "unet_alone" / "diffusion_pytorch_model.safetensors")
+    assert files.unet_choices() == [
+        "Cinemo/unet",
+        "cinemo.pt",
+        "hub/snapshots/abc/unet",
+        "unet_alone",
+        "video/cinemo_fp16.safetensors",
+    ]
+    assert files.bundle_choices() == ["Cinemo", "hub/snapshots/abc"]
+    assert files.resolve_unet("video/cinemo_fp16.safetensors") == str(model_folders.diffusion_models / "video" / "cinemo_fp16.safetensors")
+    assert files.resolve_unet("Cinemo/unet") == str(checkpoint / "unet" / "diffusion_pytorch_model.bin")
+    assert files.resolve_unet("unet_alone") == str(model_folders.diffusers / "unet_alone" / "diffusion_pytorch_model.safetensors")
+
+
+def test_list_refreshes_without_restart(model_folders):
+    assert files.unet_choices() == []
+    added = touch(model_folders.diffusion_models / "late.safetensors")
+    (model_folders.diffusers / "Late" / "unet").mkdir(parents=True)
+    assert files.unet_choices() == ["Late/unet", "late.safetensors"]
+    assert files.bundle_choices() == ["Late"]
+    added.unlink()
+    assert files.unet_choices() == ["Late/unet"]
+
+
+def test_extra_model_paths(nano, model_folders, tmp_path):
+    touch(tmp_path / "other" / "elsewhere.safetensors")
+    shutil.copytree(nano, tmp_path / "sets" / "Mine")
+    folder_paths.add_model_folder_path("diffusion_models", str(tmp_path / "other"))
+    folder_paths.add_model_folder_path("diffusers", str(tmp_path / "sets"))
+    assert files.unet_choices() == ["Mine/unet", "elsewhere.safetensors"]
+    assert files.bundle_choices() == ["Mine"]
+    assert files.resolve_unet("elsewhere.safetensors") == str(tmp_path / "other" / "elsewhere.safetensors")
+    assert files.resolve_bundle("Mine").folder == tmp_path / "sets" / "Mine"
+
+
+def test_extra_model_path_that_is_the_checkpoint_itself(nano, model_folders):
+    folder_paths.add_model_folder_path("diffusers", str(nano))
+    assert files.bundle_choices() == [nano.name]
+    assert files.resolve_bundle(nano.name).unet.parent == nano / "unet"
+
+
+def test_first_folder_wins_where_names_are_equal(nano, model_folders, tmp_path):
+    touch(model_folders.diffusion_models / "same.safetensors")
+    touch(tmp_path / "other" / "same.safetensors")
+    folder_paths.add_model_folder_path("diffusion_models", str(tmp_path / "other"))
+    assert files.unet_choices() == ["same.safetensors"]
+    assert files.resolve_unet("same.safetensors") == str(model_folders.diffusion_models / "same.safetensors")
+
+
+def test_folders_that_contain_each_other_end(model_folders):
+    inner = model_folders.diffusers / "a" / "b"
+    inner.mkdir(parents=True)
+    try:
+        (inner / "loop").symlink_to(model_folders.diffusers, target_is_directory=True)
+    except OSError:
+        pytest.skip("this system makes no symbolic links")
+    (model_folders.diffusers / "Cinemo" / "unet").mkdir(parents=True)
+    assert "Cinemo" in files.bundle_choices()
+
+
+def test_parts_of_the_published_layout(checkpoint):
+    (checkpoint / "tokenizer").mkdir()
+    (checkpoint / "unet" / "diffusion_pytorch_model.bin").rename(checkpoint / "cinemo.pt")
+    touch(checkpoint / "unet" / "diffusion_pytorch_model.bin")
+    bundle = files.resolve_bundle("Cinemo")
+    assert bundle.unet == checkpoint / "unet" / "diffusion_pytorch_model.bin"  # not cinemo.pt, which holds the same weights
+    assert bundle.vae_image == checkpoint / "vae"
+    assert bundle.vae_temporal == checkpoint / "vae_temporal_decoder"
+    assert bundle.text_encoder == checkpoint / "text_encoder"
+    assert bundle.tokenizer == checkpoint / "tokenizer"
+    assert bundle.scheduler == checkpoint / "scheduler" / "scheduler_config.json"
+    assert files.resolve_bundle(str(checkpoint)) == bundle
+
+
+@pytest.mark.parametrize("name", ["absent.safetensors", "../escape.safetensors", ""])
+def test_unknown_names_say_where_files_go(model_folders, name):
+    touch(model_folders.diffusion_models.parent / "escape.safetensors")
+    with pytest.raises(CheckpointError, match="models/diffusion_models"):
+        files.resolve_unet(name)
+    with pytest.raises(CheckpointError, match="models/diffusers"):
+        files.resolve_bundle(name)

@@ -1,0 +1,90 @@
+"""The command line of dev.py, and the server's port."""
+
+import importlib
+import socket
+import subprocess
+import sys
+
+import pytest
+from cinemo_pack.tools import server
+from cinemo_pack.tools.console import DevError
+
+dev = importlib.import_module("cinemo_pack.dev")
+
+
+def test_demo_options_are_passed_on_with_whole_paths(monkeypatch):
+    calls: list = []
+    monkeypatch.setattr(dev, "prepare", lambda options: type("E", (), {"run_module": lambda self, *a: calls.append(a)})())
+    options, rest = dev.parse(["demo", "--image", "a b.png", "--prompt=-x=1", "--motion-bucket", "0"])
+    options.function(options, rest)
+    assert calls == [("tools.demo", f"--image={dev.Path.cwd() / 'a b.png'}", "--prompt=-x=1", "--motion-bucket=0")]
+
+
+@pytest.mark.parametrize("bucket", ["-1", "20", "1.5", "many"])
+def test_a_bucket_out_of_range_is_refused(bucket, capsys):
+    with pytest.raises(SystemExit):
+        dev.parse(["demo", f"--motion-bucket={bucket}"])
+    assert f"{bucket} is not a motion bucket; expected 0 (least motion) to 19 (most)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["test", "-x", "-k", "a or b", "tests/core"],
+        ["py", "-m", "mod", "--help", "-h"],
+        ["bench", "--device", "cuda"],
+        ["parity", "a", "b"],
+    ],
+)
+def test_other_arguments_are_passed_on_in_order(arguments):
+    assert dev.parse(arguments)[1] == arguments[1:]
+
+
+def test_fast_and_install_are_ours():
+    options, rest = dev.parse(["--install", "test", "--fast", "--durations=3"])
+    assert (options.install, options.fast, rest) == (True, True, ["--durations=3"])
+
+
+def test_commands_without_passing_on_refuse_unknown_arguments(capsys):
+    with pytest.raises(SystemExit):
+        dev.parse(["serve", "--prot", "1"])
+    assert "unrecognized arguments: --prot 1" in capsys.readouterr().err
+
+
+def test_a_bad_comfyui_path_is_one_sentence(root, tmp_path):
+    done = subprocess.run(
+        [sys.executable, root / "dev.py", "demo"], capture_output=True, text=True, env={"COMFYUI_PATH": str(tmp_path)}, check=False
+    )
+    assert done.returncode == 1
+    assert (
+        done.stderr
+        == f"error: COMFYUI_PATH is {tmp_path}, which holds no ComfyUI; give the folder with its main.py, or unset it for the pinned one.\n"
+    )
+
+
+def test_an_occupied_port_is_one_sentence():
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        with pytest.raises(DevError, match=rf"Port {other.getsockname()[1]} cannot be used \(.*\); choose another with --port"):
+            server.check_port(other.getsockname()[1])
+
+
+def test_a_port_number_too_large_is_one_sentence():
+    with pytest.raises(DevError, match="Port 70000 cannot be used"):
+        server.check_port(70000)
+
+
+def test_links_are_renewed_and_removed_without_touching_what_they_lead_to(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").touch()
+    place = tmp_path / "deep" / "link"
+    for target in (tmp_path / "a", tmp_path / "a", tmp_path / "b"):
+        server.link(place, target)
+        assert place.samefile(target)
+    server.unlink(place)
+    server.unlink(place)
+    assert not place.exists()
+    assert (tmp_path / "a" / "file").exists()
+    assert (tmp_path / "b" / "file").exists()

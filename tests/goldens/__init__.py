@@ -1,0 +1,20 @@
+"""Reference numbers of the authors' code, see README.md beside this file."""
+
+import json
+from pathlib import Path
+
+import torch
+
+FOLDER = Path(__file__).parent
+
+
+def load(name: str) -> dict[str, torch.Tensor]:
+    """Tensors of the golden `name` (the file without .safetensors)."""
+    from safetensors.torch import load_file
+
+    return load_file(FOLDER / f"{name}.safetensors")
+
+
+def meta(name: str) -> dict:
+    """Facts about the golden `name`: sizes, seeds, rounding floors (its .json)."""
+    return json.loads((FOLDER / f"{name}.json").read_text())
