@@ -62,7 +62,8 @@ def convert(source: Path, target: Path, dtype: torch.dtype | None, force: bool, 
         else:
             tensors, load = read_state_dict(weights), lambda tensor: tensor
         unet, config = recognise(weights, tensors)
-        targets = [Target(name, t, t.dtype if dtype is None or not t.is_floating_point() else dtype) for name, t in sorted(unet.items())]
+        targets = [Target(name, t, t.dtype if dtype is None or not t.is_floating_point() else dtype) for name, t in unet.items()]
+        targets.sort(key=lambda t: (-t.dtype.itemsize, t.name))  # the widest first: each then lies at a multiple of its size
         header = make_header(
             targets,
             {

@@ -70,7 +70,7 @@ class CinemoBundleLoader(io.ComfyNode):
 
     @classmethod
     def execute(cls, bundle, weight_dtype, decoder) -> io.NodeOutput:
-        return io.NodeOutput(*load_bundle(files.resolve_bundle(bundle), weight_dtype, decoder))
+        return io.NodeOutput(*load_bundle(bundle, weight_dtype, decoder))
 
 
 NODES = [CinemoModelLoader, CinemoBundleLoader]

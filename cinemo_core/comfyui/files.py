@@ -91,7 +91,7 @@ def _diffusers_folders() -> list[tuple[str, Path]]:
             folder, depth = waiting.pop(0)
             if (folder / UNET).is_dir() or weights_in(folder):
                 found.append((folder.relative_to(root).as_posix() if depth else root.name, folder))
-            elif depth < MAX_DEPTH:
+            elif depth < MAX_DEPTH and not (folder / "model_index.json").is_file():  # a pipeline without a UNet
                 waiting += [(child, depth + 1) for child in _subfolders(folder)]
     return found
 

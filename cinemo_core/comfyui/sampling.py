@@ -1,6 +1,7 @@
 """Sampling of one clip with the reference's conventions on ComfyUI's samplers."""
 
 import comfy.model_management
+import comfy.sampler_helpers
 import comfy.samplers
 import comfy.utils
 import latent_preview
@@ -103,6 +104,9 @@ def sample_clip(
     residual = to_residual(denoised, z0)
     if len(sigmas) and sigmas[-1] > 0:
         residual = residual * vp_scale(float(sigmas[-1]))
+        if "noise_mask" in latent:  # the residue of noise must not stay where the mask keeps the clip as it was
+            mask = comfy.sampler_helpers.prepare_mask(latent["noise_mask"], samples.shape, residual.device)
+            residual = torch.where(mask == 0, to_residual(samples.to(residual), z0), residual)
     residual[:1] = 0
     return latent | {"samples": to_frames(residual, z0)}, {"samples": residual}
 

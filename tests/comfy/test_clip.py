@@ -10,7 +10,12 @@ from cinemo_pack.cinemo_core.models.clip_text import keys
 from safetensors.torch import load_file, save_file
 from transformers import CLIPTextConfig, CLIPTextModel
 
-PROMPTS = ["", "a cat, its tail moving; unlikely words: floccinaucinihilipilification", "waves " * 70, "waves " * 100]  # the last: two chunks
+PROMPTS = [
+    "",
+    "a cat, its tail moving; unlikely words: floccinaucinihilipilification",
+    "waves " * 70,
+    "waves " * 100,
+]  # the last: two chunks
 TOLERANCE = 1e-5
 
 
@@ -117,7 +122,10 @@ def test_patcher_can_be_made_anew(folder):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"vocab_size": 30000, "eos_token_id": 29999, "bos_token_id": 29998, "pad_token_id": 29997}, "knows 30000 tokens, expected CLIP's 49408"),
+        (
+            {"vocab_size": 30000, "eos_token_id": 29999, "bos_token_id": 29998, "pad_token_id": 29997},
+            "knows 30000 tokens, expected CLIP's 49408",
+        ),
         ({"max_position_embeddings": 248}, "reads 248 tokens at a time, expected CLIP's 77"),
         ({"hidden_act": "relu"}, "activation is relu"),
     ],

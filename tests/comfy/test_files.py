@@ -32,6 +32,8 @@ def test_files_and_folders_are_listed_by_relative_name(checkpoint, model_folders
     touch(model_folders.diffusion_models / "notes.txt")
     touch(model_folders.diffusers / "hub" / "snapshots" / "abc" / "unet" / "diffusion_pytorch_model.bin")
     touch(model_folders.diffusers / "unet_alone" / "diffusion_pytorch_model.safetensors")
+    touch(model_folders.diffusers / "pipeline_without_unet" / "model_index.json")
+    touch(model_folders.diffusers / "pipeline_without_unet" / "transformer" / "diffusion_pytorch_model.safetensors")
     assert files.unet_choices() == [
         "Cinemo/unet",
         "cinemo.pt",

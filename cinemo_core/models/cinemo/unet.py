@@ -88,6 +88,7 @@ class CinemoUNet(nn.Module):
         """
         patches = transformer_options.get("patches", {})
         transformer_options["original_shape"] = list(x.shape)
+        transformer_options["transformer_index"] = 0
         frames = x.shape[0] // motion_ids.shape[0]
         positions = temporal_positions(frames, x.dtype, x.device)
 
@@ -139,7 +140,7 @@ def run_block(
             x = layer(x, emb, len(positions.cos))
         elif isinstance(layer, SpatioTemporalTransformer):
             x = layer(x, context, positions, transformer_options)
-            transformer_options["transformer_index"] = transformer_options.get("transformer_index", 0) + 1
+            transformer_options["transformer_index"] += 1
         elif isinstance(layer, Upsample):
             x = layer(x, size)
         else:

@@ -6,6 +6,7 @@ import comfy.latent_formats
 import pytest
 import torch
 from cinemo_pack.cinemo_core.comfyui.conditioning import CLIP_KEY, ClipCondition
+from cinemo_pack.cinemo_core.comfyui.sampling import sample_clip
 from cinemo_pack.cinemo_core.comfyui.unet_loader import load_unet
 from cinemo_pack.tests.goldens.weights import tiny_a_state_dict
 from safetensors.torch import save_file
@@ -49,10 +50,21 @@ def make_clip(z0: torch.Tensor, frames: int, text: torch.Tensor, negative_text: 
     return Clip(z0, unscaled.repeat(frames, 1, 1, 1), [[text, options]], [[negative_text, options]])
 
 
+def random_clip(frames: int = 5, height: int = 6, width: int = 7) -> Clip:
+    """A clip with random content and random text."""
+    generator = torch.Generator().manual_seed(3)
+    z0 = torch.randn(1, 4, height, width, generator=generator)
+    text, negative_text = torch.randn(2, 1, 9, CONTEXT_DIM, generator=generator)
+    return make_clip(z0, frames, text, negative_text)
+
+
 @pytest.fixture
 def clip() -> Clip:
-    """Five frames of 6x7 latents with random content and random text."""
-    generator = torch.Generator().manual_seed(3)
-    z0 = torch.randn(1, 4, 6, 7, generator=generator)
-    text, negative_text = torch.randn(2, 1, 9, CONTEXT_DIM, generator=generator)
-    return make_clip(z0, 5, text, negative_text)
+    return random_clip()
+
+
+def animate(model, clip: Clip, steps: int = 2, denoise: float = 1.0, samples: torch.Tensor | None = None, noise=None, **latent) -> torch.Tensor:
+    """Frames after a few steps of the residual KSampler."""
+    latent["samples"] = clip.samples if samples is None else samples
+    frames, _ = sample_clip(model, clip.positive, clip.negative, latent, 1, steps, 4.0, "ddim", "cinemo_ddim", denoise, noise)
+    return frames["samples"]

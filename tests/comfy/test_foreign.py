@@ -1,0 +1,229 @@
+"""Files that are not a Cinemo UNet: each is named in words, or its damage is, and nothing is loaded."""
+
+import os
+
+import diffusers
+import pytest
+import torch
+from cinemo_pack.cinemo_core.comfyui.unet_loader import load_unet
+from cinemo_pack.cinemo_core.errors import CheckpointError
+from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
+from safetensors.torch import load_file, save_file
+
+SMALL = {
+    "block_out_channels": (32, 64),
+    "layers_per_block": 1,
+    "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"),
+    "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D"),
+}
+
+
+def sd1_diffusers() -> dict:
+    return diffusers.UNet2DConditionModel(**SMALL, cross_attention_dim=768).state_dict()
+
+
+def sd2_diffusers() -> dict:
+    return diffusers.UNet2DConditionModel(**SMALL, cross_attention_dim=1024, use_linear_projection=True).state_dict()
+
+
+def sdxl_diffusers() -> dict:
+    return diffusers.UNet2DConditionModel(
+        **SMALL,
+        cross_attention_dim=2048,
+        use_linear_projection=True,
+        addition_embed_type="text_time",
+        addition_time_embed_dim=32,
+        projection_class_embeddings_input_dim=1472,
+    ).state_dict()
+
+
+def ldm_unet(context_dim: int, **options) -> dict:
+    """An image UNet in the layout of the original Stable Diffusion code."""
+    unet = UNetModel(
+        image_size=32,
+        in_channels=4,
+        model_channels=32,
+        out_channels=4,
+        num_res_blocks=[1, 1],
+        channel_mult=(1, 2),
+        num_heads=2,
+        use_spatial_transformer=True,
+        transformer_depth=[1, 0],
+        transformer_depth_middle=1,
+        transformer_depth_output=[1, 1, 0, 0],
+        context_dim=context_dim,
+        **options,
+    )
+    return {f"model.diffusion_model.{k}": torch.zeros(v.shape) for k, v in unet.state_dict().items()}
+
+
+def sd1_checkpoint() -> dict:
+    parts = {
+        "first_stage_model.encoder.conv_in.weight": torch.zeros(32, 3, 3, 3),
+        "cond_stage_model.transformer.text_model.embeddings.token_embedding.weight": torch.zeros(8, 768),
+    }
+    return ldm_unet(768) | parts
+
+
+def sdxl_checkpoint() -> dict:
+    parts = {"conditioner.embedders.0.transformer.text_model.embeddings.token_embedding.weight": torch.zeros(8, 768)}
+    return ldm_unet(2048, use_linear_in_transformer=True, num_classes="sequential", adm_in_channels=2816) | parts
+
+
+def svd() -> dict:
+    return diffusers.UNetSpatioTemporalConditionModel(
+        block_out_channels=(32, 64),
+        layers_per_block=1,
+        num_attention_heads=(2, 2),
+        down_block_types=("CrossAttnDownBlockSpatioTemporal", "DownBlockSpatioTemporal"),
+        up_block_types=("UpBlockSpatioTemporal", "CrossAttnUpBlockSpatioTemporal"),
+        addition_time_embed_dim=32,
+        projection_class_embeddings_input_dim=96,
+    ).state_dict()
+
+
+def animatediff() -> dict:
+    return diffusers.MotionAdapter(block_out_channels=(32, 64), motion_layers_per_block=1, motion_num_attention_heads=2).state_dict()
+
+
+def animatediff_original() -> dict:
+    name = "module.down_blocks.0.motion_modules.0.temporal_transformer.transformer_blocks.0.attention_blocks.0"
+    return {f"{name}.to_q.weight": torch.zeros(320, 320), f"{name}.pos_encoder.pe": torch.zeros(1, 24, 320)}
+
+
+def lora_kohya() -> dict:
+    name = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q"
+    return {
+        f"{name}.lora_down.weight": torch.zeros(4, 320),
+        f"{name}.lora_up.weight": torch.zeros(320, 4),
+        f"{name}.alpha": torch.tensor(4.0),
+    }
+
+
+def lora_peft() -> dict:
+    name = "unet.down_blocks.0.attentions.0.transformer_blocks.0.attn_temp.to_q"
+    return {f"{name}.lora_A.weight": torch.zeros(4, 320), f"{name}.lora_B.weight": torch.zeros(320, 4)}
+
+
+def lora_of_every_layer() -> dict:
+    """A LoRA may bring the words of a Cinemo UNet without being one."""
+    name = "down_blocks.0.attentions.0.transformer_blocks.0.attn_temp.time_rel_pos_bias.relative_attention_bias"
+    return {f"{name}.lora_A.weight": torch.zeros(4, 320), "add_embedding.linear_1.lora_A.weight": torch.zeros(4, 256)}
+
+
+def controlnet() -> dict:
+    return diffusers.ControlNetModel(
+        block_out_channels=(32, 64), layers_per_block=1, down_block_types=SMALL["down_block_types"], cross_attention_dim=768
+    ).state_dict()
+
+
+def vae() -> dict:
+    return diffusers.AutoencoderKL(block_out_channels=(32,)).state_dict()
+
+
+def text_encoder() -> dict:
+    return {"text_model.embeddings.token_embedding.weight": torch.zeros(49408, 4)}
+
+
+def something_else() -> dict:
+    return {"double_blocks.0.img_attn.qkv.weight": torch.zeros(9, 3)}
+
+
+FOREIGN = {
+    sd1_diffusers: "an SD1.x UNet",
+    sd2_diffusers: "an SD2.x UNet",
+    sdxl_diffusers: "an SDXL UNet",
+    sd1_checkpoint: "an SD1.x checkpoint",
+    sdxl_checkpoint: "an SDXL checkpoint",
+    svd: "a Stable Video Diffusion UNet",
+    animatediff: "an AnimateDiff motion module",
+    animatediff_original: "an AnimateDiff motion module",
+    lora_kohya: "a LoRA",
+    lora_peft: "a LoRA",
+    lora_of_every_layer: "a LoRA",
+    controlnet: "a ControlNet",
+    vae: "a VAE",
+    text_encoder: "a CLIP text encoder",
+    something_else: "an unknown model",
+}
+
+
+@pytest.mark.parametrize(("make", "words"), FOREIGN.items(), ids=[make.__name__ for make in FOREIGN])
+def test_other_models_are_named(tmp_path, make, words):
+    path = tmp_path / "cinemo.safetensors"  # the name says nothing
+    save_file({k: v.contiguous() for k, v in make().items()}, path)
+    with pytest.raises(CheckpointError, match=f"is {words}, expected a Cinemo UNet"):
+        load_unet(str(path))
+
+
+@pytest.fixture
+def weights(nano) -> dict:
+    return torch.load(nano / "unet" / "diffusion_pytorch_model.bin", weights_only=True)
+
+
+class Command:
+    """What a malicious pickle runs when it is unpickled."""
+
+    def __reduce__(self):
+        return os.mkdir, ("ran",)
+
+
+def test_pickle_with_code_is_refused_and_not_run(tmp_path, monkeypatch, weights):
+    monkeypatch.chdir(tmp_path)
+    torch.save(weights | {"extra": Command()}, "cinemo.pt")
+    with pytest.raises(CheckpointError, match=r"holds Python code or objects .* never runs"):
+        load_unet("cinemo.pt")
+    assert not os.path.exists("ran")
+
+
+@pytest.mark.parametrize("kept", [0, 100, 10_000, -1])
+def test_truncated_safetensors(tmp_path, weights, kept):
+    path = tmp_path / "cinemo.safetensors"
+    save_file(weights, path)
+    path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(CheckpointError, match="download"):
+        load_unet(str(path))
+
+
+def test_incomplete_unet(tmp_path, weights):
+    del weights["mid_block.resnets.0.conv1.weight"]
+    torch.save(weights, tmp_path / "cinemo.pt")
+    with pytest.raises(CheckpointError, match=r"lacks 1 tensors \(middle_block"):
+        load_unet(str(tmp_path / "cinemo.pt"))
+
+
+def test_unet_of_another_architecture(tmp_path, weights):
+    weights = {k: v[:, :, 0, 0] if k.endswith(("proj_in.weight", "proj_out.weight")) else v for k, v in weights.items()}
+    torch.save(weights, tmp_path / "cinemo.pt")
+    with pytest.raises(CheckpointError, match="another architecture"):
+        load_unet(str(tmp_path / "cinemo.pt"))
+
+
+@pytest.mark.parametrize("nest", ["ema", "model", "state_dict"])
+def test_nested_weights_load(tmp_path, weights, nest):
+    torch.save({nest: weights, "epoch": 3}, tmp_path / "cinemo.pt")
+    model = load_unet(str(tmp_path / "cinemo.pt"))
+    found = model.model.diffusion_model.state_dict()["out.2.bias"]
+    assert torch.equal(found.float(), weights["conv_out.bias"].float())
+
+
+def test_averaged_weights_are_preferred(tmp_path, weights):
+    average = {k: v + 1 if v.is_floating_point() and "rotary" not in k else v for k, v in weights.items()}
+    torch.save({"model": weights, "ema": average, "opt": {}}, tmp_path / "cinemo.pt")
+    model = load_unet(str(tmp_path / "cinemo.pt"))
+    found = model.model.diffusion_model.state_dict()["out.2.bias"]
+    assert torch.equal(found.float(), average["conv_out.bias"].float())
+
+
+def test_every_layout_gives_the_same_model(tmp_path, nano):
+    from cinemo_pack.cinemo_core.convert import main
+
+    ldm = tmp_path / "ldm.safetensors"
+    assert main([str(nano), str(ldm), "--dtype", "keep"]) == 0
+    prefixed = tmp_path / "prefixed.safetensors"
+    save_file({f"model.diffusion_model.{k}": v for k, v in load_file(ldm).items()}, prefixed)
+    files = [nano / "unet" / "diffusion_pytorch_model.bin", ldm, prefixed]
+    models = [load_unet(str(f)).model.diffusion_model.state_dict() for f in files]
+    for other in models[1:]:
+        assert other.keys() == models[0].keys()
+        assert all(torch.equal(other[k], models[0][k]) for k in other)

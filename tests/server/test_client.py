@@ -1,0 +1,66 @@
+"""The running server offers the pack; the client runs workflows on it and reports refusals and failures in a sentence."""
+
+import io
+
+import pytest
+from cinemo_pack.tools.client import WorkflowError
+from PIL import Image
+
+NODES = {
+    "CinemoBundleLoader",
+    "CinemoDCTInitNoise",
+    "CinemoDDIMScheduler",
+    "CinemoModelLoader",
+    "CinemoMotionConditioning",
+    "CinemoResidualKSampler",
+    "CinemoVideoDecode",
+}
+
+
+def stock_workflow(image: str) -> dict:
+    return {
+        "1": {"class_type": "LoadImage", "inputs": {"image": image}},
+        "2": {"class_type": "ImageInvert", "inputs": {"image": ["1", 0]}},
+        "3": {"class_type": "SaveImage", "inputs": {"images": ["2", 0], "filename_prefix": "inverted"}},
+    }
+
+
+def test_the_pack_is_loaded_and_nano_is_offered(client):
+    offered = client.get("/object_info")
+    assert {name for name, node in offered.items() if node["python_module"] == "custom_nodes.cinemo"} == NODES
+    assert "cinemo-nano" in str(offered["CinemoBundleLoader"]["input"]["required"]["bundle"])
+
+
+def test_outputs_come_back(client, tmp_path):
+    image = Image.new("RGB", (16, 8), (10, 20, 30))
+    image.save(tmp_path / "blue.png")
+    outputs = client.run(stock_workflow(client.upload(tmp_path / "blue.png")))
+    with Image.open(io.BytesIO(client.fetch(outputs["3"]["images"][0]))) as found:
+        assert found.size == (16, 8)
+        assert found.getpixel((3, 3)) == (245, 235, 225)
+
+
+def test_a_refused_workflow_names_node_input_and_value(client):
+    with pytest.raises(WorkflowError, match=r"LoadImage \(node 1\): .*no-such\.png") as caught:
+        client.run(stock_workflow("no-such.png"))
+    assert set(caught.value.node_errors) == {"1"}
+
+
+def test_a_failing_node_is_named_and_the_server_stays_usable(client):
+    workflow = stock_workflow("example.png")
+    workflow["3"]["inputs"]["filename_prefix"] = "../outside"
+    workflow["3"]["_meta"] = {"title": "Save it"}
+    with pytest.raises(WorkflowError, match="^Save it failed: .*outside the output folder"):
+        client.run(workflow)
+    assert client.run(stock_workflow("example.png"))["3"]["images"]
+
+
+def test_progress_and_previews_arrive(client, workflow):
+    graph = workflow("image_to_video")
+    graph["5"]["inputs"] |= {"width": 64, "height": 64, "frames": 2}
+    graph["7"]["inputs"] |= {"steps": 3, "cfg": 1.0}
+    seen: list = []
+    client.run(graph, seen.append)
+    assert [(step.value, step.maximum) for step in seen if step.title == "CinemoResidualKSampler"] == [(1, 3), (2, 3), (3, 3)]
+    assert len(client.previews) == 3
+    assert Image.open(io.BytesIO(client.previews[0])).size[0] > 0
