@@ -16,6 +16,7 @@ import tempfile
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import asdict
+from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -92,13 +93,15 @@ def find_unet(source: Path) -> Path:
     return find_weights(source / UNET if (source / UNET).is_dir() else source)
 
 
-def open_lazily(path: Path, file: BinaryIO) -> tuple[dict[str, Tensor], Callable[[Tensor], Tensor]]:
+def open_lazily(path: Path, file: BufferedReader) -> tuple[dict[str, Tensor], Callable[[Tensor], Tensor]]:
     """Stand-ins without data for the tensors of a safetensors file, and a function that reads the tensor one stands for."""
     infos, _ = read_header(path)
 
     def read(info: TensorInfo) -> Tensor:
+        data = bytearray(info.end - info.start)
         file.seek(info.start)
-        return torch.frombuffer(bytearray(file.read(info.end - info.start)), dtype=info.dtype).reshape(info.shape)
+        file.readinto(data)
+        return torch.frombuffer(data, dtype=info.dtype).reshape(info.shape)
 
     tensors = {
         name: read(i) if 0 < i.end - i.start <= SMALL else torch.empty(i.shape, dtype=i.dtype, device="meta") for name, i in infos.items()
@@ -136,7 +139,7 @@ def write_tensors(
         out = tensor.to(dtype)
         if dtype == torch.float16 and tensor.dtype != dtype and out.isinf().any() and not tensor.isinf().any():
             raise CheckpointError(f"{name} reaches {tensor.abs().max():.3g}, more than float16 holds; convert with --dtype bf16 or fp32.")
-        data = out.contiguous().reshape(-1).view(torch.uint8).numpy()
+        data = out.contiguous().reshape(-1).view(torch.uint8).numpy().data
         file.write(data)
         done += data.nbytes
         if 100 * done // total > percent:

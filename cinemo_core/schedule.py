@@ -40,6 +40,14 @@ def vp_scale(sigma: torch.Tensor | float) -> torch.Tensor | float:
     return (1.0 + sigma**2) ** -0.5
 
 
+def check_run(steps: int, denoise: float) -> None:
+    """Raise InputError unless steps is a whole number in 1..1000 and denoise lies in 0..1."""
+    if isinstance(steps, bool) or not isinstance(steps, int) or not 1 <= steps <= NUM_TRAIN_TIMESTEPS:
+        raise InputError(f"Sampling got {steps!r} steps; choose a whole number from 1 to {NUM_TRAIN_TIMESTEPS}.")
+    if not 0.0 <= denoise <= 1.0:
+        raise InputError(f"Denoise is {denoise}; choose a number from 0 (keep the clip) to 1 (start from noise alone).")
+
+
 def ddim_timesteps(steps: int) -> list[int]:
     """Timesteps of `steps` DDIM steps, from noisy to clean: k * (1000 // steps) + 1, k = steps - 1 ... 0.
 
@@ -49,8 +57,7 @@ def ddim_timesteps(steps: int) -> list[int]:
 
     Raises InputError for anything but a whole number in 1..1000.
     """
-    if isinstance(steps, bool) or not isinstance(steps, int) or not 1 <= steps <= NUM_TRAIN_TIMESTEPS:
-        raise InputError(f"DDIM got {steps!r} steps; choose a whole number from 1 to {NUM_TRAIN_TIMESTEPS}.")
+    check_run(steps, denoise=1.0)
     stride = NUM_TRAIN_TIMESTEPS // steps
     timesteps = (k * stride + STEPS_OFFSET for k in reversed(range(steps)))
     return [t for t in timesteps if t < NUM_TRAIN_TIMESTEPS]
@@ -67,8 +74,7 @@ def ddim_sigmas(steps: int, denoise: float = 1.0, table: torch.Tensor | None = N
     Returns float32 [steps + 1], strictly decreasing (shorter in the cases named here and in `ddim_timesteps`).
     Raises InputError for values out of range.
     """
-    if not 0.0 <= denoise <= 1.0:
-        raise InputError(f"Denoise is {denoise}; choose a number from 0 (keep the clip) to 1 (start from noise alone).")
+    check_run(steps, denoise)
     timesteps = ddim_timesteps(steps)
     if denoise == 0.0:
         return torch.empty(0)

@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+from comfy.model_patcher import ModelPatcher
+from comfy.sd import CLIP, VAE
+
 from ..errors import CheckpointError
 from ..folder import Bundle, check_options, find_weights, read_config
 from ..models.cinemo.recognise import recognise
@@ -13,7 +16,7 @@ from .vae import is_temporal, load_vae
 DECODERS = ("auto", "temporal", "image")
 
 
-def load_bundle(folder: str, weight_dtype: str = "default", decoder: str = "auto"):
+def load_bundle(folder: str, weight_dtype: str = "default", decoder: str = "auto") -> tuple[ModelPatcher, CLIP, VAE]:
     """MODEL, CLIP and VAE of the checkpoint folder with this name (see `files.bundle_choices`) or absolute path.
 
     decoder: "temporal", "image", or "auto" for the temporal one if the folder has it. Raises CheckpointError where a part
@@ -25,7 +28,7 @@ def load_bundle(folder: str, weight_dtype: str = "default", decoder: str = "auto
         raise CheckpointError(
             f"{bundle.folder} has no text_encoder/ folder; put the checkpoint's there, or use Cinemo Model Loader and another CLIP."
         )
-    _check_text_width(bundle)
+    _check_text_width(bundle.text_encoder, bundle.unet)
     if bundle.scheduler is not None:
         check_options(bundle.scheduler, read_config(bundle.scheduler.parent, bundle.scheduler.name), {"prediction_type": "epsilon"})
 
@@ -40,19 +43,20 @@ def load_bundle(folder: str, weight_dtype: str = "default", decoder: str = "auto
 
 def _vae_weights(bundle: Bundle, decoder: str) -> Path:
     folders = {"temporal": bundle.vae_temporal, "image": bundle.vae_image, "auto": bundle.vae_temporal or bundle.vae_image}
-    if folders[decoder] is None:
+    folder = folders[decoder]
+    if folder is None:
         wanted = {"temporal": "vae_temporal_decoder/", "image": "vae/", "auto": "vae_temporal_decoder/ or vae/"}[decoder]
         raise CheckpointError(
             f"{bundle.folder} has no {wanted} folder for decoder = {decoder}; put the checkpoint's there, or choose another decoder."
         )
-    return find_weights(folders[decoder])
+    return find_weights(folder)
 
 
-def _check_text_width(bundle: Bundle) -> None:
-    width = read_clip_config(bundle.text_encoder).hidden_size
-    _, config = recognise(bundle.unet, read_weights(str(bundle.unet)))
+def _check_text_width(text_encoder: Path, unet: Path) -> None:
+    width = read_clip_config(text_encoder).hidden_size
+    _, config = recognise(unet, read_weights(str(unet)))
     if width != config.context_dim:
         raise CheckpointError(
-            f"The text encoder in {bundle.folder} is {width} channels wide, but its UNet reads {config.context_dim}; "
+            f"The text encoder in {text_encoder} is {width} channels wide, but the UNet reads {config.context_dim}; "
             "use the text_encoder folder of the same checkpoint."
         )

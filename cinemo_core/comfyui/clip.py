@@ -8,6 +8,7 @@ from pathlib import Path
 
 import comfy.sd
 import folder_paths
+from comfy.model_patcher import ModelPatcher
 from comfy.sd1_clip import SD1ClipModel, SD1Tokenizer, SDClipModel, SDTokenizer
 from comfy.supported_models_base import ClipTarget
 from comfy.utils import calculate_parameters
@@ -50,7 +51,7 @@ def load_clip(folder: str | Path, tokenizer: str | Path | None = None, disable_d
     return clip
 
 
-def load_clip_patcher(folder: str | Path, tokenizer: str | Path | None = None, disable_dynamic: bool = False):
+def load_clip_patcher(folder: str | Path, tokenizer: str | Path | None = None, disable_dynamic: bool = False) -> ModelPatcher:
     """The patcher of a CLIP read anew from disk, as ComfyUI asks for it."""
     return load_clip(folder, tokenizer, disable_dynamic).patcher
 

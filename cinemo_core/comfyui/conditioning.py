@@ -67,15 +67,17 @@ def condition_clip(
     network_id = motion_id(motion_bucket) if raw_motion_id is None else raw_motion_id
     if vae is None:
         raise InputError("There is no VAE: the checkpoint held none; load one with VAELoader or Cinemo Bundle Loader.")
-    if vae.latent_channels != LATENT_CHANNELS or vae.latent_dim != 2:
+    if vae.latent_channels != LATENT_CHANNELS:
         raise InputError(
-            f"The VAE makes latents of {vae.latent_channels} channels over {vae.latent_dim} dimensions; Cinemo needs {LATENT_CHANNELS} over 2: "
-            "connect a Stable Diffusion 1.x VAE or Cinemo's own."
+            f"The VAE makes latents of {vae.latent_channels} channels, Cinemo needs {LATENT_CHANNELS}: connect Cinemo's own VAE or one of "
+            "Stable Diffusion 1.x."
         )
-    z0 = vae.encode(resize_image(image[:1], width, height, resize))
-    if z0.shape[-2:] != (height // 8, width // 8):
+    pixels = resize_image(image[:1], width, height, resize)
+    z0 = vae.encode(pixels)
+    if z0.shape != (1, LATENT_CHANNELS, height // 8, width // 8):
         raise InputError(
-            f"The VAE made a latent of {z0.shape[-1]}x{z0.shape[-2]} from {width}x{height} pixels; Cinemo's VAE divides by 8: connect that one."
+            f"The VAE made a latent of shape {list(z0.shape)} from {width}x{height} pixels, expected {[1, LATENT_CHANNELS, height // 8, width // 8]}: "
+            "connect Cinemo's own VAE or one of Stable Diffusion 1.x."
         )
     z0 = z0.to(comfy.model_management.intermediate_device())
     clip = ClipCondition(z0, float(network_id), frames)

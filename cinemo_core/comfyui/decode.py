@@ -22,10 +22,9 @@ def decode_clip(vae, samples: torch.Tensor) -> torch.Tensor:
     if vae is None:
         raise InputError("There is no VAE: the checkpoint held none; load one with VAELoader or Cinemo Bundle Loader.")
     check_clip_latent(samples)
-    if vae.latent_channels != samples.shape[1] or vae.latent_dim != 2:
+    if vae.latent_channels != samples.shape[1]:
         raise InputError(
-            f"The VAE decodes latents of {vae.latent_channels} channels over {vae.latent_dim} dimensions, the clip has {samples.shape[1]} over 2; "
-            "connect the VAE that encoded the image."
+            f"The VAE decodes latents of {vae.latent_channels} channels, the clip has {samples.shape[1]}: connect the VAE that encoded the image."
         )
     vae.throw_exception_if_invalid()
     temporal = is_temporal(vae)

@@ -61,7 +61,7 @@ def read_weights(path: str) -> dict[str, torch.Tensor]:
 
 
 def _unets() -> dict[str, Path]:
-    found = {}
+    found: dict[str, Path] = {}
     for name in folder_paths.get_filename_list("diffusion_models"):
         path = folder_paths.get_full_path("diffusion_models", name)
         if path is not None and Path(name).suffix.lower() in SUFFIXES:
@@ -75,7 +75,7 @@ def _unets() -> dict[str, Path]:
 
 
 def _bundles() -> dict[str, Path]:
-    found = {}
+    found: dict[str, Path] = {}
     for name, folder in _diffusers_folders():
         if (folder / UNET).is_dir():
             found.setdefault(name, folder)

@@ -9,7 +9,7 @@ import torch
 
 from ..errors import InputError
 from ..residual import to_frames, to_residual
-from ..schedule import ddim_sigmas, vp_scale
+from ..schedule import check_run, ddim_sigmas, vp_scale
 from ..shapes import check_clip_latent
 from .conditioning import check_clip, clip_of
 from .model import CinemoModel
@@ -64,6 +64,7 @@ def sample_clip(
     residual is divided by sqrt(1 + sigma^2).
     """
     check_cinemo(model)
+    check_run(steps, denoise)
     samples = latent["samples"]
     check_clip_latent(samples)
     if not samples.isfinite().all():

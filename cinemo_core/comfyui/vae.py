@@ -10,6 +10,7 @@ import comfy.diffusers_convert
 import comfy.sd
 import torch
 from comfy.ldm.modules.temporal_ae import AE3DConv, VideoResBlock
+from comfy.model_patcher import ModelPatcher
 
 from ..checkpoint import compare, describe, shapes_of
 from ..errors import CheckpointError
@@ -50,7 +51,7 @@ def load_vae(path: str) -> comfy.sd.VAE:
     return vae
 
 
-def load_vae_patcher(path: str, disable_dynamic: bool = False):
+def load_vae_patcher(path: str, disable_dynamic: bool = False) -> ModelPatcher:
     """The patcher of a VAE read anew from disk, as ComfyUI asks for it; like core's, it is of ComfyUI's current kind."""
     return load_vae(path).patcher
 

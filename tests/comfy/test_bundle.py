@@ -196,5 +196,5 @@ def test_text_encoder_of_another_width_is_refused(folder):
         wide[name] = tensor
     torch.save(wide, path)
     change_config(folder / "text_encoder/config.json", hidden_size=2 * TEXT_WIDTH)
-    with pytest.raises(CheckpointError, match=r"is 128 channels wide, but its UNet reads 64"):
+    with pytest.raises(CheckpointError, match=r"is 128 channels wide, but the UNet reads 64"):
         load_bundle("Cinemo")

@@ -5,7 +5,7 @@ decoder is followed by a convolution over time, mixed in by a learned factor, an
 Diffusion, arXiv 2311.15127; diffusers' AutoencoderKLTemporalDecoder).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -190,7 +190,7 @@ def _temporal_resnet(ldm: str, diffusers: str, channels: int, out: int) -> Itera
     yield Entry(f"{ldm}.mix_factor", f"{diffusers}.time_mixer.mix_factor", (1,), (1,))
 
 
-def _middle(side: str, width: int, resnet) -> Iterator[Entry]:
+def _middle(side: str, width: int, resnet: Callable[[str, str, int, int], Iterator[Entry]]) -> Iterator[Entry]:
     ldm, diffusers = f"{side}.mid", f"{side}.mid_block"
     yield from resnet(f"{ldm}.block_1", f"{diffusers}.resnets.0", width, width)
     yield from _norm(f"{ldm}.attn_1.norm", f"{diffusers}.attentions.0.group_norm", width)

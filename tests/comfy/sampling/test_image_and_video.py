@@ -1,0 +1,125 @@
+"""From an image to a clip and back, with the checkpoint that the project makes itself."""
+
+import comfy.model_management
+import comfy.utils
+import pytest
+import torch
+from cinemo_pack.cinemo_core.comfyui.bundle import load_bundle
+from cinemo_pack.cinemo_core.comfyui.conditioning import CLIP_KEY, condition_clip
+from cinemo_pack.cinemo_core.comfyui.decode import CHUNK, decode_clip
+from cinemo_pack.cinemo_core.comfyui.sampling import sample_clip
+
+FRAMES = CHUNK + 3
+
+
+@pytest.fixture(scope="module", params=["temporal", "image"])
+def parts(request, nano):
+    with torch.inference_mode():
+        return load_bundle(str(nano), "default", request.param)
+
+
+@pytest.fixture
+def vae(parts):
+    with torch.inference_mode():
+        yield parts[2]
+
+
+@pytest.fixture(scope="module")
+def latents():
+    return torch.randn(FRAMES, 4, 4, 6, generator=torch.Generator().manual_seed(0))
+
+
+def prompt(clip, text):
+    return clip.encode_from_tokens_scheduled(clip.tokenize(text))
+
+
+def image(height=40, width=70, channels=3, batch=1):
+    return torch.rand(batch, height, width, channels, generator=torch.Generator().manual_seed(1))
+
+
+def test_image_to_video(parts):
+    """Loader, text, conditioning, sampler, decoder: what the workflow does, in one process."""
+    with torch.inference_mode():
+        model, clip, vae = parts
+        positive, negative, samples = condition_clip(prompt(clip, "waves"), prompt(clip, ""), vae, image(), 48, 32, 5, 9)
+        assert samples.shape == (5, 4, 4, 6)
+        frames, _ = sample_clip(model, positive, negative, {"samples": samples}, 0, 2, 7.5, "ddim", "cinemo_ddim", 1.0)
+        video = decode_clip(vae, frames["samples"])
+        assert video.shape == (5, 32, 48, 3)
+        assert video.min() >= 0 and video.max() <= 1 and video.isfinite().all()
+        assert (video[1:] - video[:1]).abs().mean() > 0.01
+
+
+def test_of_a_batch_the_first_image_counts_and_alpha_is_dropped(vae):
+    rgb = image()
+    alpha = torch.cat([rgb, torch.rand(1, 40, 70, 1)], dim=-1)
+    batch = torch.cat([rgb, torch.rand(2, 40, 70, 3)])
+    expected = condition_clip([], [], vae, rgb, 48, 32, 3, 0)[2]
+    for same in (alpha, batch):
+        assert torch.equal(condition_clip([], [], vae, same, 48, 32, 3, 0)[2], expected)
+
+
+def test_every_part_of_a_conditioning_gets_the_clip(vae):
+    """Combined, per-area and timed conditionings pass through with what they carry."""
+    text = torch.zeros(1, 77, 64)
+    parts = [[text, {"area": (1, 1, 0, 0)}], [text, {"start_percent": 0.5}]]
+    positive, negative, samples = condition_clip(parts, parts[:1], vae, image(), 48, 32, 3, 4)
+    assert [set(options) - {CLIP_KEY} for _, options in positive] == [{"area"}, {"start_percent"}]
+    clip = negative[0][1][CLIP_KEY]
+    assert (clip.motion_id, clip.frames) == (95.0, 3)
+    assert torch.equal(clip.z0, samples[:1])
+    assert condition_clip(parts, parts, vae, image(), 48, 32, 3, 4, raw_motion_id=25.0)[0][0][1][CLIP_KEY].motion_id == 25.0
+    assert CLIP_KEY not in parts[0][1]  # the input is left alone
+
+
+def test_decoding_does_not_depend_on_free_memory(vae, latents, monkeypatch):
+    expected = decode_clip(vae, latents)
+    assert expected.shape == (FRAMES, 32, 48, 3)
+    monkeypatch.setattr(type(vae.patcher), "get_free_memory", lambda self, device: 1)
+    torch.testing.assert_close(decode_clip(vae, latents), expected, rtol=0, atol=1e-5)
+
+
+def test_a_temporal_decoder_sees_the_references_chunks(nano, latents):
+    with torch.inference_mode():
+        vae = load_bundle(str(nano), "default", "temporal")[2]
+        comfy.model_management.load_models_gpu([vae.patcher])
+        decode = vae.first_stage_model.decode
+        chunks = torch.cat([decode(latents[:CHUNK]), decode(latents[CHUNK:])])
+        expected = ((chunks + 1) / 2).clamp(0, 1).movedim(1, -1)
+        found = decode_clip(vae, latents)
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+        together = ((decode(latents) + 1) / 2).clamp(0, 1).movedim(1, -1)
+        assert (found - together).abs().max() > 1e-3  # the chunking matters
+
+
+def test_decoding_shows_its_progress(vae, latents):
+    seen = []
+    comfy.utils.set_progress_bar_global_hook(lambda value, total, preview, **kwargs: seen.append((value, total)))
+    try:
+        decode_clip(vae, latents)
+    finally:
+        comfy.utils.set_progress_bar_global_hook(None)
+    assert seen[-1] == (FRAMES, FRAMES) and (CHUNK, FRAMES) in seen
+
+
+def test_out_of_memory_falls_back_to_tiles(vae, latents, monkeypatch, caplog):
+    expected = decode_clip(vae, latents[:2])
+    decode, failed = vae.first_stage_model.decode, []
+
+    def fail_once(samples, **kwargs):
+        if not failed:
+            failed.append(True)
+            raise torch.OutOfMemoryError("not enough")
+        return decode(samples, **kwargs)
+
+    monkeypatch.setattr(vae.first_stage_model, "decode", fail_once)
+    out = decode_clip(vae, latents[:2])
+    assert failed and out.shape == expected.shape and out.isfinite().all()
+    assert "memory" in caplog.text.lower()
+
+
+def test_interrupt_while_decoding(vae, latents):
+    comfy.model_management.interrupt_current_processing()
+    with pytest.raises(comfy.model_management.InterruptProcessingException):
+        decode_clip(vae, latents)
+    assert decode_clip(vae, latents[:2]).isfinite().all()
