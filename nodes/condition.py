@@ -17,10 +17,14 @@ class CinemoMotionConditioning(io.ComfyNode):
             description="Sets the image to animate, the size and length of the clip and the amount of motion; gives the still clip to start from.",
             search_aliases=["image to video", "i2v", "animate", "motion bucket", "motion strength", "cinemo", "video latent"],
             inputs=[
-                io.Conditioning.Input("positive", tooltip="What should happen: the prompt, from CLIP Text Encode or any conditioning node."),
+                io.Conditioning.Input(
+                    "positive", tooltip="What should happen: the prompt, from CLIP Text Encode or any conditioning node."
+                ),
                 io.Conditioning.Input("negative", tooltip="What should not happen: the negative prompt; an empty text is fine."),
                 io.Vae.Input("vae", tooltip="Encodes the image: Cinemo's own VAE or one of Stable Diffusion 1.x."),
-                io.Image.Input("image", tooltip="The image to animate. It becomes frame 0. Of a batch the first image is used; alpha is dropped."),
+                io.Image.Input(
+                    "image", tooltip="The image to animate. It becomes frame 0. Of a batch the first image is used; alpha is dropped."
+                ),
                 io.Int.Input(
                     "width", default=512, min=16, max=8192, step=8, tooltip="Width of the clip in pixels. Cinemo was trained at 512x320."
                 ),
@@ -28,7 +32,11 @@ class CinemoMotionConditioning(io.ComfyNode):
                     "height", default=320, min=16, max=8192, step=8, tooltip="Height of the clip in pixels. Cinemo was trained at 512x320."
                 ),
                 io.Int.Input(
-                    "frames", default=16, min=2, max=1024, tooltip="Length of the clip, the image included. Cinemo was trained on 16 frames."
+                    "frames",
+                    default=16,
+                    min=2,
+                    max=1024,
+                    tooltip="Length of the clip, the image included. Cinemo was trained on 16 frames.",
                 ),
                 io.Int.Input(
                     "motion_bucket",

@@ -22,7 +22,9 @@ class CinemoResidualKSampler(io.ComfyNode):
                 io.Model.Input("model", tooltip="A Cinemo model, with any patch or LoRA."),
                 io.Conditioning.Input("positive", tooltip="From Cinemo Motion Conditioning."),
                 io.Conditioning.Input("negative", tooltip="From Cinemo Motion Conditioning."),
-                io.Latent.Input("latent_image", tooltip="The still clip from Cinemo Motion Conditioning, or a real clip with denoise below 1."),
+                io.Latent.Input(
+                    "latent_image", tooltip="The still clip from Cinemo Motion Conditioning, or a real clip with denoise below 1."
+                ),
                 io.Int.Input(
                     "seed",
                     default=0,
@@ -41,7 +43,9 @@ class CinemoResidualKSampler(io.ComfyNode):
                     round=0.01,
                     tooltip="How strictly the clip follows the prompt. The authors use 7.5; at 1 the negative prompt is not used and sampling is twice as fast.",
                 ),
-                io.Combo.Input("sampler_name", options=sampler_names(), default="ddim", tooltip="How noise is removed. The authors use ddim."),
+                io.Combo.Input(
+                    "sampler_name", options=sampler_names(), default="ddim", tooltip="How noise is removed. The authors use ddim."
+                ),
                 io.Combo.Input(
                     "scheduler",
                     options=scheduler_names(),
@@ -49,7 +53,9 @@ class CinemoResidualKSampler(io.ComfyNode):
                     tooltip="Noise levels of the steps. cinemo_ddim: the authors' own. The others are ComfyUI's.",
                 ),
                 io.Float.Input("denoise", default=1.0, min=0.0, max=1.0, step=0.01, tooltip=DENOISE_TOOLTIP),
-                io.Noise.Input("noise", optional=True, tooltip="Initial noise, such as Cinemo DCTInit Noise; otherwise drawn from the seed."),
+                io.Noise.Input(
+                    "noise", optional=True, tooltip="Initial noise, such as Cinemo DCTInit Noise; otherwise drawn from the seed."
+                ),
             ],
             outputs=[
                 io.Latent.Output(display_name="latent", tooltip="The frames, ready to decode; frame 0 is the input image."),

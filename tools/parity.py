@@ -38,7 +38,9 @@ def check_config(config: CinemoConfig, sidecar: Path) -> None:
     }
     for name, value in derived.items():
         if recorded.get(name, value) != value:
-            raise CinemoError(f"The weights have {name} = {value}, {sidecar.name} says {recorded[name]}: these files do not belong together.")
+            raise CinemoError(
+                f"The weights have {name} = {value}, {sidecar.name} says {recorded[name]}: these files do not belong together."
+            )
 
 
 def evaluate(network: torch.nn.Module, case: dict[str, torch.Tensor]) -> torch.Tensor:

@@ -36,7 +36,9 @@ class CinemoNetwork(CinemoUNet):
         attention = comfy.ldm.modules.attention.optimized_attention
         super().__init__(config, attention=attention, dtype=dtype, device=device, operations=operations)
 
-    def forward(self, x, timesteps, context=None, y=None, control=None, transformer_options={}, *, z0, motion_ids, **kwargs):
+    def forward(  # type: ignore[override]  # the signature is the one that ComfyUI calls
+        self, x, timesteps, context=None, y=None, control=None, transformer_options={}, *, z0, motion_ids, **kwargs
+    ):
         clips = z0.shape[0]
         x = x.unflatten(0, (clips, -1))
         x = torch.cat([z0[:, None], x[:, 1:] + z0[:, None]], dim=1).flatten(0, 1)
@@ -83,7 +85,18 @@ class CinemoModel(comfy.model_base.BaseModel):
         return out
 
     def _apply_model(
-        self, x, t, c_concat=None, c_crossattn=None, control=None, transformer_options={}, crossattn_controlnet=None, *, z0, motion_ids, **kwargs
+        self,
+        x,
+        t,
+        c_concat=None,
+        c_crossattn=None,
+        control=None,
+        transformer_options={},
+        crossattn_controlnet=None,
+        *,
+        z0,
+        motion_ids,
+        **kwargs,
     ):
         clips = z0.shape[0]
         z0 = z0.to(x)
@@ -110,7 +123,7 @@ class CinemoModel(comfy.model_base.BaseModel):
 class CinemoSupported(comfy.supported_models_base.BASE):
     """ComfyUI's description of the model family: true linear betas 1e-4..0.02 are what ComfyUI calls "sqrt_linear"."""
 
-    unet_extra_config = {}
+    unet_extra_config: dict[str, int] = {}
     sampling_settings = {"beta_schedule": "sqrt_linear", "linear_start": 1e-4, "linear_end": 0.02}
     latent_format = CinemoLatent
     memory_usage_factor = 1.0

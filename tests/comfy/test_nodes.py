@@ -52,7 +52,16 @@ def test_defaults_lie_in_range(node, model_folders):
 
 def test_defaults_are_the_authors():
     inputs = {i.id: i for node in NODES for i in node.GET_SCHEMA().inputs}
-    authors = {"steps": 50, "cfg": 7.5, "sampler_name": "ddim", "cutoff": 0.23, "noise_level": 975, "frames": 16, "width": 512, "height": 320}
+    authors = {
+        "steps": 50,
+        "cfg": 7.5,
+        "sampler_name": "ddim",
+        "cutoff": 0.23,
+        "noise_level": 975,
+        "frames": 16,
+        "width": 512,
+        "height": 320,
+    }
     assert {name: inputs[name].default for name in authors} == authors
 
 

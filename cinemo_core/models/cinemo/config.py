@@ -54,7 +54,8 @@ class CinemoConfig:
 
     @classmethod
     def from_unet_config(cls, unet_config: Mapping[str, Any]) -> "CinemoConfig":
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in unet_config.items()})
+        arguments: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in unet_config.items()}
+        return cls(**arguments)
 
     @classmethod
     def from_state_dict(cls, state_dict: Mapping[str, Any]) -> "CinemoConfig":
@@ -70,7 +71,9 @@ class CinemoConfig:
                 )
             found = tuple(state_dict[key].shape)
             if len(found) != rank:
-                raise CheckpointError(f"The tensor {key} of the Cinemo UNet has shape {found}, expected {rank} dimensions: another architecture.")
+                raise CheckpointError(
+                    f"The tensor {key} of the Cinemo UNet has shape {found}, expected {rank} dimensions: another architecture."
+                )
             return found
 
         model_channels, in_channels, _, _ = shape("input_blocks.0.0.weight", 4)

@@ -50,7 +50,9 @@ def is_cinemo(keys: Iterable[str]) -> bool:
 
 def module_names(keys: Iterable[str]) -> dict[str, str]:
     """Module prefixes of the diffusers layout and their LDM names, for the blocks that these keys hold."""
-    blocks = {m[0] for m in map(re.compile(r"(?:down|up)_blocks\.\d+\.(?:resnets|attentions|downsamplers|upsamplers)\.\d+\.").match, keys) if m}
+    blocks = {
+        m[0] for m in map(re.compile(r"(?:down|up)_blocks\.\d+\.(?:resnets|attentions|downsamplers|upsamplers)\.\d+\.").match, keys) if m
+    }
     names = dict(TOP_LEVEL)
     for side, stem in (("down", "input_blocks"), ("up", "output_blocks")):
         level, index = 0, 1 if side == "down" else 0

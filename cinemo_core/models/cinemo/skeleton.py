@@ -33,5 +33,7 @@ class _Uninitialised:
 
 def expected_shapes(config: CinemoConfig) -> dict[str, tuple[int, ...]]:
     """LDM name -> shape of every tensor that a UNet of this configuration holds."""
-    unet = CinemoUNet(config, attention=nn.functional.scaled_dot_product_attention, dtype=torch.float32, device="meta", operations=_Uninitialised)
+    unet = CinemoUNet(
+        config, attention=nn.functional.scaled_dot_product_attention, dtype=torch.float32, device="meta", operations=_Uninitialised
+    )
     return {name: tuple(tensor.shape) for name, tensor in unet.state_dict().items()}

@@ -63,7 +63,9 @@ def clip() -> Clip:
     return random_clip()
 
 
-def animate(model, clip: Clip, steps: int = 2, denoise: float = 1.0, samples: torch.Tensor | None = None, noise=None, **latent) -> torch.Tensor:
+def animate(
+    model, clip: Clip, steps: int = 2, denoise: float = 1.0, samples: torch.Tensor | None = None, noise=None, **latent
+) -> torch.Tensor:
     """Frames after a few steps of the residual KSampler."""
     latent["samples"] = clip.samples if samples is None else samples
     frames, _ = sample_clip(model, clip.positive, clip.negative, latent, 1, steps, 4.0, "ddim", "cinemo_ddim", denoise, noise)

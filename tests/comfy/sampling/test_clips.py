@@ -31,7 +31,9 @@ def test_schedule_node_gives_the_reference_steps(model, steps):
 def test_stock_sampling_gives_a_clip(model, clip):
     """KSampler as everybody uses it: the still clip in, frames out, frame 0 the image."""
     noise = comfy.sample.prepare_noise(clip.samples, 5)
-    out = comfy.sample.sample(model, noise, 4, 4.0, "dpmpp_2m", "karras", clip.positive, clip.negative, clip.samples, seed=5, disable_pbar=True)
+    out = comfy.sample.sample(
+        model, noise, 4, 4.0, "dpmpp_2m", "karras", clip.positive, clip.negative, clip.samples, seed=5, disable_pbar=True
+    )
     torch.testing.assert_close(out[:1], clip.samples[:1], rtol=0, atol=1e-5)
     ours, residual = sample_clip(model, clip.positive, clip.negative, {"samples": clip.samples}, 5, 4, 4.0, "dpmpp_2m", "karras", 1.0)
     torch.testing.assert_close(ours["samples"], out, rtol=1e-6, atol=1e-5)
@@ -70,7 +72,9 @@ def test_custom_sampling(model, clip):
     guider.set_conds(clip.positive, clip.negative)
     guider.set_cfg(4.0)
     start = noise.generate_noise({"samples": clip.samples})
-    out = guider.sample(start, clip.samples, comfy.samplers.sampler_object("ddim"), reference_sigmas(model, 10, 1.0), seed=1, disable_pbar=True)
+    out = guider.sample(
+        start, clip.samples, comfy.samplers.sampler_object("ddim"), reference_sigmas(model, 10, 1.0), seed=1, disable_pbar=True
+    )
     ours = animate(model, clip, 10, noise=noise)
     assert (out - ours).square().mean() <= 1e-3**2 * (ours - clip.samples).square().mean()
 
@@ -105,7 +109,11 @@ def test_previews_move(model, clip, monkeypatch):
         return image
 
     monkeypatch.setattr(latent_preview.Latent2RGBPreviewer, "decode_latent_to_preview", watch)
-    still = latent_preview.get_previewer(model.load_device, type(model.model.latent_format).__mro__[1]()).decode_latent_to_preview(clip.z0).tobytes()
+    still = (
+        latent_preview.get_previewer(model.load_device, type(model.model.latent_format).__mro__[1]())
+        .decode_latent_to_preview(clip.z0)
+        .tobytes()
+    )
     seen.clear()
     animate(model, clip, steps=4)
     assert len(seen) == 4 and len(set(seen)) == 4 and still not in seen

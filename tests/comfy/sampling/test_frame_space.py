@@ -25,7 +25,18 @@ def residual_space(apply_model, args):
 def sample(model, clip, sampler, sigmas, latent):
     noise = random_noise(7).generate_noise({"samples": latent})
     return comfy.samplers.sample(
-        model, noise, clip.positive, clip.negative, 5.0, model.load_device, sampler, sigmas, model.model_options, latent, seed=7, disable_pbar=True
+        model,
+        noise,
+        clip.positive,
+        clip.negative,
+        5.0,
+        model.load_device,
+        sampler,
+        sigmas,
+        model.model_options,
+        latent,
+        seed=7,
+        disable_pbar=True,
     )
 
 

@@ -109,7 +109,7 @@ def test_diffusion_model_wrapper(model, clip):
 
     def wrapper(executor, x, timesteps, context, y, control, transformer_options, **kwargs):
         assert x.shape == (2 * FRAMES, 4, HEIGHT, WIDTH) and timesteps.shape == (2 * FRAMES,) and context.shape[0] == 2
-        torch.testing.assert_close(x[:: FRAMES], clip.z0.expand(2, -1, -1, -1))
+        torch.testing.assert_close(x[::FRAMES], clip.z0.expand(2, -1, -1, -1))
         return executor(x, timesteps, context, y, control, transformer_options, **kwargs) * 0.5
 
     model.add_wrapper(comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL, wrapper)
@@ -176,7 +176,10 @@ def test_area_conditioning(model):
 def test_timestep_range(model, clip):
     base = animate(model, clip, steps=4)
     text, options = clip.positive[0]
-    clip.positive = [[text, options | {"start_percent": 0.0, "end_percent": 0.5}], [-text, options | {"start_percent": 0.5, "end_percent": 1.0}]]
+    clip.positive = [
+        [text, options | {"start_percent": 0.0, "end_percent": 0.5}],
+        [-text, options | {"start_percent": 0.5, "end_percent": 1.0}],
+    ]
     assert (animate(model, clip, steps=4) - base).abs().mean() > 0.1
 
 

@@ -73,7 +73,9 @@ def run_part(unet, name: str, tensor) -> torch.Tensor:
         out = unet.get_submodule(ldm)(fold(x), tensor("encoder_hidden_states"), positions(x.shape[2]), {})
         return unfold(out, x.shape[0])
     if name.startswith("basic_block"):
-        return unet.get_submodule(ldm)(tensor("hidden_states"), tensor("encoder_hidden_states"), positions(PARTS[name]["inputs"]["video_length"]))
+        return unet.get_submodule(ldm)(
+            tensor("hidden_states"), tensor("encoder_hidden_states"), positions(PARTS[name]["inputs"]["video_length"])
+        )
     if name == "cross_attention":
         return unet.get_submodule(ldm)(tensor("hidden_states"), tensor("encoder_hidden_states"))
     if name == "self_attention":
@@ -96,7 +98,9 @@ def test_part(tiny_unet, name):
 
 def test_relative_position_buckets():
     tensors = load("submodules_a")
-    table = zip(tensors["rel_pos_bucket_table.rel"].flatten().tolist(), tensors["rel_pos_bucket_table.bucket"].flatten().tolist(), strict=True)
+    table = zip(
+        tensors["rel_pos_bucket_table.rel"].flatten().tolist(), tensors["rel_pos_bucket_table.bucket"].flatten().tolist(), strict=True
+    )
     assert all(embeddings.relative_position_bucket(distance) == bucket for distance, bucket in table)
     for n in (16, 33, 40):
         assert torch.equal(positions(n).buckets, tensors[f"rel_pos_bias_n{n}.bucket"])
