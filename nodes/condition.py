@@ -14,7 +14,8 @@ class CinemoMotionConditioning(io.ComfyNode):
             node_id="CinemoMotionConditioning",
             display_name="Cinemo Motion Conditioning",
             category="Cinemo",
-            description="Sets the image to animate, the size and length of the clip and the amount of motion; gives the still clip to start from.",
+            description="Sets the image to animate, the size and length of the clip and the amount of motion; gives the still clip "
+            "to start from.",
             search_aliases=["image to video", "i2v", "animate", "motion bucket", "motion strength", "cinemo", "video latent"],
             inputs=[
                 io.Conditioning.Input(
@@ -44,7 +45,8 @@ class CinemoMotionConditioning(io.ComfyNode):
                     min=0,
                     max=BUCKETS - 1,
                     display_mode=io.NumberDisplay.slider,
-                    tooltip="How much the image moves: 0 least, 19 most. The direction was inferred from the authors' demo, see the help page.",
+                    tooltip="How much the image moves: 0 least, 19 most. The direction was inferred from the authors' demo, "
+                    "see the help page.",
                 ),
                 io.Combo.Input(
                     "resize",
@@ -60,7 +62,8 @@ class CinemoMotionConditioning(io.ComfyNode):
                     min=-1.0,
                     max=999.0,
                     step=1.0,
-                    tooltip="The number that the network itself reads, for settings from elsewhere. -1: taken from motion_bucket, as 99 - bucket.",
+                    tooltip="The number that the network itself reads, for settings from elsewhere. -1: taken from "
+                    "motion_bucket, as 99 - bucket.",
                     advanced=True,
                 ),
             ],

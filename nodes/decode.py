@@ -12,7 +12,8 @@ class CinemoVideoDecode(io.ComfyNode):
             node_id="CinemoVideoDecode",
             display_name="Cinemo Video Decode",
             category="Cinemo",
-            description="Decodes the frames of a clip; a temporal decoder sees 14 at once, as the authors' code does, whatever memory is free.",
+            description="Decodes the frames of a clip; a temporal decoder sees 14 at once, as the authors' code does, whatever "
+            "memory is free.",
             search_aliases=["vae decode", "decode video", "temporal decoder", "latent to image", "cinemo"],
             inputs=[
                 io.Latent.Input("samples", tooltip="The clip from a sampler."),

@@ -25,7 +25,8 @@ class CinemoModelLoader(io.ComfyNode):
                 io.Combo.Input(
                     "model_name",
                     options=files.unet_choices(),
-                    tooltip="A file in models/diffusion_models or a folder in models/diffusers. Recognised by its tensors; its name does not matter.",
+                    tooltip="A file in models/diffusion_models or a folder in models/diffusers. Recognised by its tensors; its "
+                    "name does not matter.",
                 ),
                 io.Combo.Input("weight_dtype", options=list(WEIGHT_DTYPES), default="default", tooltip=WEIGHT_DTYPE_TOOLTIP, advanced=True),
             ],
@@ -57,7 +58,8 @@ class CinemoBundleLoader(io.ComfyNode):
                     "decoder",
                     options=list(DECODERS),
                     default="auto",
-                    tooltip="Which VAE to load. temporal: decodes frames together, smoother. image: frame by frame. auto: temporal if the folder has it.",
+                    tooltip="Which VAE to load. temporal: decodes frames together, smoother. image: frame by frame. auto: "
+                    "temporal if the folder has it.",
                     advanced=True,
                 ),
             ],

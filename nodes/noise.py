@@ -45,7 +45,8 @@ class CinemoDCTInitNoise(io.ComfyNode):
                     min=0.0,
                     max=1.0,
                     step=0.01,
-                    tooltip="Share of the temporal frequencies taken over. 1: all, as in the authors' code; the paper describes a lower one.",
+                    tooltip="Share of the temporal frequencies taken over. 1: all, as in the authors' code; the paper "
+                    "describes a lower one.",
                     advanced=True,
                 ),
                 io.Noise.Input("noise", optional=True, tooltip="Noise to refine instead of a seeded one."),

@@ -41,7 +41,8 @@ class CinemoResidualKSampler(io.ComfyNode):
                     max=100.0,
                     step=0.1,
                     round=0.01,
-                    tooltip="How strictly the clip follows the prompt. The authors use 7.5; at 1 the negative prompt is not used and sampling is twice as fast.",
+                    tooltip="How strictly the clip follows the prompt. The authors use 7.5; at 1 the negative prompt is not "
+                    "used and sampling is twice as fast.",
                 ),
                 io.Combo.Input(
                     "sampler_name", options=sampler_names(), default="ddim", tooltip="How noise is removed. The authors use ddim."

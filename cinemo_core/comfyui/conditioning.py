@@ -76,7 +76,8 @@ def condition_clip(
     z0 = vae.encode(pixels)
     if z0.shape != (1, LATENT_CHANNELS, height // 8, width // 8):
         raise InputError(
-            f"The VAE made a latent of shape {list(z0.shape)} from {width}x{height} pixels, expected {[1, LATENT_CHANNELS, height // 8, width // 8]}: "
+            f"The VAE made a latent of shape {list(z0.shape)} from {width}x{height} pixels, expected "
+            f"{[1, LATENT_CHANNELS, height // 8, width // 8]}: "
             "connect Cinemo's own VAE or one of Stable Diffusion 1.x."
         )
     z0 = z0.to(comfy.model_management.intermediate_device())

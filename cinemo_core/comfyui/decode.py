@@ -24,7 +24,8 @@ def decode_clip(vae, samples: torch.Tensor) -> torch.Tensor:
     check_clip_latent(samples)
     if vae.latent_channels != samples.shape[1]:
         raise InputError(
-            f"The VAE decodes latents of {vae.latent_channels} channels, the clip has {samples.shape[1]}: connect the VAE that encoded the image."
+            f"The VAE decodes latents of {vae.latent_channels} channels, the clip has {samples.shape[1]}: connect the "
+            "VAE that encoded the image."
         )
     vae.throw_exception_if_invalid()
     temporal = is_temporal(vae)

@@ -76,7 +76,8 @@ class CinemoModel(comfy.model_base.BaseModel):
             )
         if text.shape[-1] != self.model_config.unet_config["context_dim"]:
             raise InputError(
-                f"The text encoder gives {text.shape[-1]} channels, this Cinemo model reads {self.model_config.unet_config['context_dim']}; "
+                f"The text encoder gives {text.shape[-1]} channels, this Cinemo model reads "
+                f"{self.model_config.unet_config['context_dim']}; "
                 "use the CLIP of the same checkpoint (Stable Diffusion 1.x's CLIP ViT-L for the published one)."
             )
         out["c_crossattn"] = CONDText(text)

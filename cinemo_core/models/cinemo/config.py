@@ -34,12 +34,14 @@ class CinemoConfig:
         for width in self.widths:
             if width % NORM_GROUPS or width % self.num_heads:
                 raise CheckpointError(
-                    f"A Cinemo UNet level is {width} channels wide, which {NORM_GROUPS} normalisation groups and {self.num_heads} attention "
+                    f"A Cinemo UNet level is {width} channels wide, which {NORM_GROUPS} normalisation groups and "
+                    f"{self.num_heads} attention "
                     "heads do not divide; use a checkpoint whose widths are multiples of both."
                 )
             if width // self.num_heads < 32:
                 raise CheckpointError(
-                    f"A Cinemo attention head is {width // self.num_heads} channels wide ({width} over {self.num_heads} heads), but its rotary "
+                    f"A Cinemo attention head is {width // self.num_heads} channels wide ({width} over {self.num_heads} "
+                    "heads), but its rotary "
                     "embedding turns 32; use a checkpoint with wider heads."
                 )
 
@@ -97,7 +99,8 @@ class CinemoConfig:
         ]
         if len(transformer_depth_output) != sum(num_res_blocks) + len(widths) or not attention:
             raise CheckpointError(
-                f"The Cinemo UNet has {len(transformer_depth_output)} decoder blocks for {sum(num_res_blocks)} encoder blocks on {len(widths)} "
+                f"The Cinemo UNet has {len(transformer_depth_output)} decoder blocks for {sum(num_res_blocks)} encoder "
+                f"blocks on {len(widths)} "
                 f"levels and {len(attention)} encoder attentions; expected one decoder block more per level and attention in the encoder: "
                 "the file is incomplete or of another model."
             )
@@ -107,7 +110,8 @@ class CinemoConfig:
             depth |= {next(decoder) for _ in range(count + 1)}
         if any(len(depth) > 1 for depth in depths):
             raise CheckpointError(
-                f"The Cinemo UNet has {transformer_depth} attention blocks behind its encoder's ResBlocks and {transformer_depth_output} behind "
+                f"The Cinemo UNet has {transformer_depth} attention blocks behind its encoder's ResBlocks and "
+                f"{transformer_depth_output} behind "
                 "its decoder's; expected the same number everywhere on a level: the file is incomplete or of another model."
             )
         block = attention[0] + "transformer_blocks.0."

@@ -11,7 +11,6 @@ from cinemo_pack.cinemo_core.comfyui.decode import decode_clip
 from cinemo_pack.cinemo_core.comfyui.noise import DCTInitNoise, random_noise
 from cinemo_pack.cinemo_core.comfyui.sampling import reference_sigmas, sample_clip
 from cinemo_pack.cinemo_core.errors import CinemoError
-
 from comfy.taesd.taesd import TAESD
 
 from .conftest import animate, random_clip
