@@ -5,6 +5,7 @@ takes noisy frame latents, subtracts the first frame's z0, lets the network deno
 back and pins frame 0 to it. Samplers, masks, previews and patches see frames.
 """
 
+import comfy.conds
 import comfy.latent_formats
 import comfy.ldm.modules.attention
 import comfy.model_base
@@ -69,7 +70,9 @@ class CinemoModel(comfy.model_base.BaseModel):
         z0 = self.process_latent_in(clip.z0).to(kwargs["device"])
         out["z0"] = CONDClip(z0)
         out["motion_ids"] = CONDClip(torch.tensor([clip.motion_id], device=z0.device))
-        text = kwargs["cross_attn"]
+        text = kwargs.get("cross_attn")
+        if text is None:
+            raise ConditioningError("The conditioning holds no prompt; connect CLIP Text Encode before Cinemo Motion Conditioning.")
         if text.shape[0] not in (1, clip.frames):
             raise ConditioningError(
                 f"The conditioning holds {text.shape[0]} prompts for a clip of {clip.frames} frames; give one prompt, or one per frame."

@@ -106,6 +106,14 @@ def test_prompts_that_match_neither_clip_nor_frames(model, clip, sampler):
     sentence(error)
 
 
+@pytest.mark.parametrize("sampler", [animate, stock], ids=["ours", "stock"])
+def test_conditioning_without_text(model, clip, sampler):
+    clip.negative = [[None, clip.negative[0][1]]]
+    with pytest.raises(CinemoError, match="holds no prompt; connect") as error:
+        sampler(model, clip)
+    sentence(error)
+
+
 def test_text_of_another_encoder(model, clip):
     clip.positive = [[torch.zeros(1, 9, 768), clip.positive[0][1]]]
     with pytest.raises(CinemoError, match="gives 768 channels, this Cinemo model reads 40") as error:
