@@ -1,0 +1,130 @@
+#!/usr/bin/env python3
+"""Sets up, runs and checks this project. Standard library only; start with `python dev.py demo`.
+
+What it needs goes into `.venv` and `.comfyui` beside this file; both can be deleted at any time. With COMFYUI_PATH set, the
+ComfyUI there and its Python are used instead.
+"""
+
+import argparse
+import errno
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent
+DEMO_OPTIONS = ("image", "prompt", "motion_bucket", "output", "checkpoint")
+TEST_PACKAGES = ("pytest", "pytest-timeout", "hypothesis", "diffusers", "accelerate", "playwright")
+LINT_PACKAGES = ("ruff", "mypy")
+
+
+def demo(options, _):
+    given = {name: value for name, value in vars(options).items() if name in DEMO_OPTIONS and value is not None}
+    return prepare(options).run_module("tools.demo", *[f"--{name.replace('_', '-')}={value}" for name, value in given.items()])
+
+
+def serve(options, _):
+    return prepare(options).run_module("tools.serve", "--port", str(options.port))
+
+
+def test(options, pytest_arguments):
+    environment = prepare(options, TEST_PACKAGES, comfyui=not options.fast)
+    left_out = ["--ignore=tests/comfy", "--ignore=tests/server"] if options.fast else []
+    return environment.run("-m", "pytest", *left_out, *pytest_arguments, folder=ROOT)
+
+
+def lint(options, _):
+    environment = prepare(options, LINT_PACKAGES, comfyui=False)
+    checks = (("ruff", "check", "."), ("ruff", "format", "--check", "."), ("mypy",))
+    return max([environment.run("-m", *check, folder=ROOT) for check in checks])
+
+
+def bench(options, arguments):
+    return prepare(options).run_module("tools.bench", *arguments)
+
+
+def parity(options, arguments):
+    return prepare(options).run_module("tools.parity", *arguments)
+
+
+def py(options, arguments):
+    environment = prepare(options)
+    if arguments[:1] == ["-m"]:
+        return environment.run_module(*arguments[1:])
+    return environment.run(*arguments, with_path=True)
+
+
+def setup(options, _):
+    environment = prepare(options, (*TEST_PACKAGES, *LINT_PACKAGES))
+    print(f"ready: {environment.python} runs {environment.comfyui}")
+    return 0
+
+
+def prepare(options, packages=(), comfyui=True):
+    from tools.environment import prepare as prepare_environment
+
+    return prepare_environment(packages, comfyui=comfyui, install=options.install)
+
+
+def bucket(text):
+    if text not in map(str, range(20)):
+        raise argparse.ArgumentTypeError(f"{text} is not a motion bucket; expected 0 (least motion) to 19 (most)")
+    return int(text)
+
+
+def absolute(text):
+    return Path(text).expanduser().absolute()
+
+
+def parse(arguments):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser.add_argument("--install", action="store_true", help="allow adding missing test packages to the Python of COMFYUI_PATH")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    def command(function, text, passes_on=False):
+        sub = commands.add_parser(function.__name__, help=text, description=text, add_help=not passes_on, allow_abbrev=False)
+        sub.set_defaults(function=function, passes_on=passes_on)
+        return sub
+
+    sub = command(demo, "animate a picture with the real ComfyUI; an MP4 and a contact sheet")
+    sub.add_argument("--image", type=absolute, help="the picture (default: ComfyUI's example.png)")
+    sub.add_argument("--prompt", help="what should happen in it")
+    sub.add_argument("--motion-bucket", type=bucket, metavar="N", help="0 least motion, 19 most")
+    sub.add_argument("--output", type=absolute, metavar="DIR", help="where the files go (default: output/ here)")
+    sub.add_argument("--checkpoint", type=absolute, metavar="DIR", help="a downloaded checkpoint (default: nano, random weights made here)")
+    sub = command(serve, "run ComfyUI in the browser with the pack and the nano checkpoint in place")
+    sub.add_argument("--port", type=int, default=8188)
+    sub = command(test, "run the tests; other arguments go to pytest", passes_on=True)
+    sub.add_argument("--fast", action="store_true", help="only the tests that need no ComfyUI")
+    command(lint, "check style and types")
+    command(bench, "measure speed and memory", passes_on=True)
+    command(parity, "compare WEIGHTS with recorded CASES", passes_on=True)
+    command(py, "run the environment's Python with ComfyUI and this folder importable", passes_on=True)
+    command(setup, "only set up what the other commands need")
+    options, rest = parser.parse_known_args(arguments)
+    if rest and not options.passes_on:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    return options, rest
+
+
+def main(arguments):
+    if sys.version_info < (3, 10):  # noqa: UP036  # this sentence is for those who have an older one
+        print(f"error: this is Python {sys.version.split()[0]}, expected 3.10 or newer: run dev.py with one of those.", file=sys.stderr)
+        return 1
+    sys.path.insert(0, str(ROOT))  # the Python inside portable ComfyUI does not add a script's folder
+    from tools.console import DevError
+
+    options, rest = parse(arguments)
+    try:
+        return options.function(options, rest)
+    except DevError as error:
+        print(f"error: {error}", file=sys.stderr)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        print("error: the disk is full; free some space and run again.", file=sys.stderr)
+    except KeyboardInterrupt:
+        return 130
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

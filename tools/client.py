@@ -1,0 +1,138 @@
+"""Runs workflows on a ComfyUI server over HTTP and its websocket, and says in a sentence what went wrong."""
+
+import asyncio
+import json
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import aiohttp
+
+from .console import DevError
+
+Workflow = dict[str, dict[str, Any]]  # API format: node id -> {"class_type", "inputs"}
+PREVIEW_IMAGE = 1  # ComfyUI's number for this kind of binary message
+
+
+class WorkflowError(DevError):
+    """A workflow was refused or failed. `node_errors` is what the server says of each node at fault."""
+
+    def __init__(self, message: str, node_errors: dict[str, Any] | None = None):
+        super().__init__(message)
+        self.node_errors = node_errors or {}
+
+
+class Progress(NamedTuple):
+    """How far the node that is running has come."""
+
+    node: str  # its id in the workflow
+    title: str
+    value: float
+    maximum: float
+
+
+class Client:
+    """Talks to one server. `previews` are the images (JPEG or PNG bytes) that samplers sent during the last run."""
+
+    def __init__(self, url: str):
+        self.url = url
+        self.previews: list[bytes] = []
+
+    def get(self, path: str) -> Any:
+        """The JSON that a route answers with."""
+        return json.loads(self._request("GET", path))
+
+    def post(self, path: str, body: dict[str, Any]) -> None:
+        """Send JSON to a route, such as /interrupt or /free."""
+        self._request("POST", path, json=body)
+
+    def upload(self, image: Path) -> str:
+        """Put an image file into the server's input folder; gives the name that LoadImage takes."""
+        form = aiohttp.FormData()
+        form.add_field("image", image.read_bytes(), filename=image.name)
+        return json.loads(self._request("POST", "/upload/image", data=form))["name"]
+
+    def fetch(self, file: dict[str, str]) -> bytes:
+        """The content of an output file, as named by the outputs of a run."""
+        return self._request("GET", "/view", params=file)
+
+    def _request(self, method: str, path: str, **options: Any) -> bytes:
+        async def request() -> bytes:
+            async with aiohttp.ClientSession(self.url) as session, session.request(method, path, **options) as response:
+                response.raise_for_status()
+                return await response.read()
+
+        try:
+            return asyncio.run(request())
+        except aiohttp.ClientError as error:
+            raise DevError(f"ComfyUI at {self.url} did not answer {method} {path} as it should ({error}).") from error
+
+    def run(self, workflow: Workflow, progress: Callable[[Progress], None] | None = None) -> dict[str, dict[str, Any]]:
+        """Run a workflow to its end; gives the outputs by node id. Raises WorkflowError if it is refused or fails."""
+        return asyncio.run(self._run(workflow, progress or (lambda _: None)))
+
+    async def _run(self, workflow: Workflow, progress: Callable[[Progress], None]) -> dict[str, dict[str, Any]]:
+        client_id = uuid.uuid4().hex
+        self.previews = []
+        try:
+            async with (
+                aiohttp.ClientSession(self.url) as session,
+                session.ws_connect("/ws", params={"clientId": client_id}, max_msg_size=0) as socket,
+            ):
+                prompt_id = await self._submit(session, workflow, client_id)
+                await self._follow(socket, workflow, prompt_id, progress)
+                async with session.get(f"/history/{prompt_id}") as response:
+                    return (await response.json())[prompt_id]["outputs"]
+        except aiohttp.ClientError as error:
+            raise DevError(f"The connection to ComfyUI at {self.url} broke ({error}).") from error
+
+    async def _submit(self, session: aiohttp.ClientSession, workflow: Workflow, client_id: str) -> str:
+        async with session.post("/prompt", json={"prompt": workflow, "client_id": client_id}) as response:
+            answer = await response.json()
+            if response.status != 200:
+                raise WorkflowError(refusal(answer), answer.get("node_errors"))
+            return answer["prompt_id"]
+
+    async def _follow(
+        self, socket: "aiohttp.ClientWebSocketResponse[bool]", workflow: Workflow, prompt_id: str, progress: Callable
+    ) -> None:
+        """Read messages until the server is done with the prompt; raise what it reports."""
+        failure: WorkflowError | None = None
+        async for message in socket:
+            if message.type is aiohttp.WSMsgType.BINARY:
+                if int.from_bytes(message.data[:4], "big") == PREVIEW_IMAGE:
+                    self.previews.append(message.data[8:])  # after 4 bytes that name the image format
+                continue
+            event = json.loads(message.data)
+            kind, data = event["type"], event["data"]
+            if data.get("prompt_id") != prompt_id:
+                continue
+            if kind == "progress":
+                progress(Progress(data["node"], title(workflow, data["node"]), data["value"], data["max"]))
+            elif kind == "execution_error":
+                failure = WorkflowError(f"{title(workflow, data['node_id'])} failed: {data['exception_message'].strip()}")
+            elif kind == "execution_interrupted":
+                failure = WorkflowError(f"{title(workflow, data['node_id'])} was interrupted.")
+            elif kind == "executing" and data["node"] is None:  # sent after the outputs have gone into the history
+                if failure:
+                    raise failure
+                return
+        raise DevError(f"ComfyUI at {self.url} went away while it worked on the prompt.")
+
+
+def title(workflow: Workflow, node: str) -> str:
+    """A node's title, or its type if it has none."""
+    entry = workflow.get(node, {})
+    return entry.get("_meta", {}).get("title") or entry.get("class_type", f"node {node}")
+
+
+def refusal(answer: dict[str, Any]) -> str:
+    """One sentence from a 400 answer to /prompt."""
+    reasons = [
+        f"{entry['class_type']} (node {node}): {error['message']}{': ' + error['details'] if error['details'] else ''}"
+        for node, entry in answer.get("node_errors", {}).items()
+        for error in entry["errors"]
+    ]
+    error = answer["error"]
+    return f"ComfyUI refused the workflow: {'; '.join(reasons) or error['message'] + ' ' + error['details']}"
