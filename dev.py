@@ -12,7 +12,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
 DEMO_OPTIONS = ("image", "prompt", "motion_bucket", "output", "checkpoint")
-TEST_PACKAGES = ("pytest", "pytest-timeout", "hypothesis", "diffusers", "accelerate", "playwright")
+TEST_PACKAGES = ("pytest", "pytest-timeout", "hypothesis", "diffusers", "accelerate", "scikit-image", "playwright")
 LINT_PACKAGES = ("ruff", "mypy")
 
 
@@ -27,7 +27,7 @@ def serve(options, _):
 
 def test(options, pytest_arguments):
     environment = prepare(options, TEST_PACKAGES, comfyui=not options.fast)
-    left_out = ["--ignore=tests/comfy", "--ignore=tests/server"] if options.fast else []
+    left_out = ["--ignore=tests/comfy", "--ignore=tests/server", "--ignore=tests/browser"] if options.fast else []
     return environment.run("-m", "pytest", *left_out, *pytest_arguments, folder=ROOT)
 
 

@@ -1,0 +1,123 @@
+"""A real ComfyUI and a real Chromium that shows its frontend, each with an empty profile."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+from cinemo_pack.tests.workflows import NANO_BUNDLE, WORKFLOWS
+from cinemo_pack.tests.workflows.stock_files import write_stock_files
+from cinemo_pack.tools.environment import current_comfyui
+from cinemo_pack.tools.nano import nano_checkpoint
+from cinemo_pack.tools.server import Server
+
+VIEW = {"width": 1600, "height": 1000}
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+# No template dialog at the start and a clear canvas; the frontend keeps its settings on the server, where one page finds another's.
+SETTINGS = {
+    "Comfy.TutorialCompleted": True,
+    "Comfy.Minimap.Visible": False,
+    "Comfy.RightSidePanel.IsOpen": False,
+    "Comfy.VueNodes.Enabled": False,
+}
+# The frontend is ready when it has drawn the workflow that it shows to a new person.
+READY = "() => window.app?.canvas && window.app.extensionManager && window.app.graph?.nodes.length > 0"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--thumbnails", action="store_true", help="write the thumbnails beside the workflows anew")
+
+
+@pytest.fixture(scope="session")
+def thumbnails(pytestconfig: pytest.Config) -> Path | None:
+    """Where thumbnails go, if they are asked for."""
+    return WORKFLOWS if pytestconfig.getoption("--thumbnails", default=False) else None
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The path of a Chromium: that in CHROMIUM, or one that is installed."""
+    found = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if found is None:
+        pytest.skip("There is no Chromium: install one (Debian: apt install chromium) or name it in CHROMIUM.")
+    return found
+
+
+@pytest.fixture(scope="session")
+def server(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A running server with nano, a picture and a video in place."""
+    comfyui, base = current_comfyui(), tmp_path_factory.mktemp("browser")
+    (base / "input").mkdir()
+    shutil.copy(comfyui / "input" / "example.png", base / "input")
+    write_video(base / "input" / "video.mp4")
+    with Server(comfyui, base, {NANO_BUNDLE: nano_checkpoint()}, log=base / "comfyui.log") as running:
+        yield running
+
+
+@pytest.fixture
+def stock_files(server: Server, stock_folder: Path) -> Iterator[None]:
+    """Puts the single files that the stock workflow names into the server's model folders."""
+    files = {server.base / "models" / path.relative_to(stock_folder): path for path in stock_folder.rglob("*") if path.is_file()}
+    for place, file in files.items():
+        place.parent.mkdir(parents=True, exist_ok=True)
+        os.link(file, place)
+    yield
+    for place in files:
+        place.unlink()
+
+
+@pytest.fixture(scope="session")
+def stock_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("stock")
+    write_stock_files(folder)
+    return folder
+
+
+def write_video(path: Path) -> None:
+    """Twenty frames of a moving gradient."""
+    x = np.arange(128)[None, :, None] * np.ones((96, 1, 3))
+    with av.open(path, "w") as container:
+        stream = container.add_stream("libx264", rate=16)
+        stream.width, stream.height, stream.pix_fmt = 128, 96, "yuv420p"
+        for i in range(20):
+            frame = ((x + 4 * i) % 256).astype(np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode())
+
+
+@pytest.fixture
+def open_page(server: Server, chromium: str, tmp_path: Path) -> Iterator[Callable[[], SimpleNamespace]]:
+    """Opens the frontend in a Chromium of its own; gives the page and the list of errors that its console shows."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: pip install playwright.")
+    with playwright.sync_playwright() as driver:
+        contexts: list[Any] = []
+
+        def open_one() -> SimpleNamespace:
+            context = driver.chromium.launch_persistent_context(
+                tmp_path / f"profile{len(contexts)}", executable_path=chromium, headless=True, args=FLAGS, viewport=VIEW
+            )
+            contexts.append(context)
+            page, errors = context.pages[0], []
+            page.on("console", lambda m: errors.append(f"{m.text} ({m.location['url']})") if m.type == "error" else None)
+            page.on("pageerror", lambda error: errors.append(str(error)))
+            page.request.post(f"{server.url}/settings", data=SETTINGS)
+            page.goto(server.url)
+            page.wait_for_function(READY, timeout=120_000)
+            return SimpleNamespace(page=page, errors=errors)
+
+        yield open_one
+        for context in contexts:
+            context.close()

@@ -1,0 +1,191 @@
+"""The frontend as people see it: the nodes, the workflows and their templates, without missing nodes and errors; they run."""
+
+import time
+
+import pytest
+from cinemo_pack.tests.workflows import NAMES, as_twin, pack_inputs, read_twin, read_workflow, without_frames
+
+SECONDS_TO_RUN = 120
+TINY = {
+    "CinemoBundleLoader": {"bundle": "cinemo-nano"},
+    "CinemoMotionConditioning": {"width": 64, "height": 64, "frames": 3},
+    "ImageFromBatch": {"length": 3},
+    "ImageScale": {"width": 64, "height": 64},
+    "CinemoResidualKSampler": {"steps": 2},
+    "CinemoDDIMScheduler": {"steps": 2},
+    "KSampler": {"steps": 2},
+}
+EMPTY = {"version": 0.4, "nodes": [], "links": [], "groups": [], "last_node_id": 0, "last_link_id": 0}
+LOAD = "workflow => app.loadGraphData(workflow)"
+PROMPT = "async () => (await app.graphToPrompt()).output"
+SET_WIDGETS = """wanted => {
+    for (const node of app.graph.nodes)
+        for (const [name, value] of Object.entries(wanted[node.type] ?? {}))
+            node.widgets.find(widget => widget.name === name).value = value
+}"""
+# Nodes that the frontend could not make, or that overlap although the file says that they do not.
+BROKEN = """() => app.graph.nodes.filter(n => !LiteGraph.registered_node_types[n.type] || n.has_errors).map(n => n.type)"""
+OVERLAPS = """() => {
+    const boxes = app.graph.nodes.map(n => [n.type, n.pos[0], n.pos[1] - 30, n.pos[0] + n.size[0], n.pos[1] + n.size[1]])
+    const meet = (a, b) => a[1] < b[3] && b[1] < a[3] && a[2] < b[4] && b[2] < a[4]
+    return boxes.flatMap((a, i) => boxes.slice(i + 1).filter(b => meet(a, b)).map(b => [a[0], b[0]]))
+}"""
+SQUARE = {"x": 200, "y": 150, "width": 640, "height": 640}
+# Shows the two groups before the last in the middle of the square.
+SHOW_MIDDLE = """square => {
+    const [a, b] = app.graph.groups.slice(-3, -1)
+    const [width, height] = [b.pos[0] + b.size[0] - a.pos[0], a.size[1]]
+    const scale = 0.97 * square.width / Math.max(width, height)
+    app.canvas.ds.scale = scale
+    app.canvas.ds.offset = [
+        (square.x + square.width / 2) / scale - a.pos[0] - width / 2,
+        (square.y + square.height / 2) / scale - a.pos[1] - height / 2,
+    ]
+    app.canvas.setDirty(true, true)
+}"""
+CARDS_HAVE_PICTURES = """names => names.every(name => {
+    const picture = document.querySelector(`[data-testid="template-workflow-cinemo_${name}"] img`)
+    return picture?.complete && picture.naturalWidth > 0
+})"""
+PLACE_ALL = """names => {
+    let [x, y] = [0, 0]
+    for (const name of names) {
+        const node = LiteGraph.createNode(name)
+        node.pos = [x, y]
+        app.graph.add(node)
+        y += node.size[1] + 80
+        if (y > 550) [x, y] = [x + 400, 0]
+    }
+    app.canvas.ds.scale = 1
+    app.canvas.ds.offset = [120, 150]
+    app.canvas.setDirty(true, true)
+    return Object.fromEntries(app.graph.nodes.map(n => [n.type, {
+        size: n.size.slice(), least: n.computeSize().slice(),
+        widgets: (n.widgets ?? []).map(w => [w.name, w.type, w.value, !!w.options?.advanced])
+    }]))
+}"""
+
+
+def complaints(page):
+    """What the frontend says is wrong with the workflow on the canvas."""
+    page.wait_for_timeout(1000)  # it looks for missing files after it has drawn the graph
+    return page.get_by_test_id("error-overlay").all_inner_texts()
+
+
+def sent_graph(page):
+    """The graph that the frontend sends, without what it adds to show a video in its node."""
+    prompt = page.evaluate(PROMPT)
+    for entry in prompt.values():
+        entry["inputs"].pop("video-preview", None)
+    return prompt
+
+
+def about_the_pack(errors):
+    return [error for error in errors if "cinemo" in error.lower()]
+
+
+def history(page, server):
+    return page.request.get(f"{server.url}/history").json()
+
+
+def press_run(page, server):
+    """Press the button; gives the history's entry of the run once it is over."""
+    before = history(page, server)
+    page.get_by_test_id("queue-button").click()
+    deadline = time.monotonic() + SECONDS_TO_RUN
+    while not (new := [entry for name, entry in history(page, server).items() if name not in before]):
+        assert time.monotonic() < deadline, "the run does not end"
+        page.wait_for_timeout(300)
+    return new[0]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_workflow_opens_and_runs(open_page, server, stock_files, name, tmp_path, thumbnails):
+    opened = open_page()
+    page = opened.page
+    page.evaluate(LOAD, read_workflow(name))
+    assert complaints(page) == []
+    assert page.evaluate(BROKEN) == []
+    assert page.evaluate(OVERLAPS) == []
+    assert as_twin(sent_graph(page)) == without_frames(read_twin(name)), "the frontend sends another graph than the twin"
+
+    if thumbnails:
+        page.evaluate(SHOW_MIDDLE, SQUARE)
+        page.wait_for_timeout(500)
+        page.screenshot(path=thumbnails / f"cinemo_{name}.jpg", type="jpeg", quality=80, clip=SQUARE)
+
+    page.evaluate(SET_WIDGETS, TINY)
+    run = press_run(page, server)
+    assert run["status"]["status_str"] == "success", run["status"]["messages"]
+    assert any(image["filename"].endswith(".mp4") for output in run["outputs"].values() for image in output.get("images", []))
+    page.screenshot(path=tmp_path / f"{name}.png")
+    assert about_the_pack(opened.errors) == []
+
+
+def test_a_missing_node_is_noticed(open_page):
+    """The checks above can fail: a node of no pack is complained about."""
+    workflow = read_workflow("image_to_video")
+    workflow["nodes"][2]["type"] = "CinemoNoSuchNode"
+    page = open_page().page
+    page.evaluate(LOAD, workflow)
+    assert complaints(page) != []
+    assert page.evaluate(BROKEN) == ["CinemoNoSuchNode"]
+
+
+def test_missing_files_are_offered(open_page):
+    """Without the files the frontend lists them, and offers the one that it can download."""
+    opened = open_page()
+    page = opened.page
+    page.evaluate(LOAD, read_workflow("image_to_video_stock_ksampler"))
+    page.get_by_text("View details").click()
+    panel = page.get_by_test_id("missing-model-importable-rows")
+    panel.wait_for()
+    shown = panel.inner_text()
+    assert all(name in shown for name in ("cinemo.pt", "cinemo_text_encoder.bin", "cinemo_vae.bin"))
+    assert all(folder in shown for folder in ("diffusion_models", "text_encoders", "vae"))
+    offered = page.get_by_test_id("missing-model-download").evaluate_all("buttons => buttons.map(b => b.ariaLabel)")
+    assert offered == ["Download cinemo.pt"]
+
+
+def test_the_templates_are_shown_with_their_pictures(open_page, stock_files, tmp_path):
+    opened = open_page()
+    page = opened.page
+    page.evaluate("() => app.extensionManager.command.execute('Comfy.BrowseTemplates')")
+    page.get_by_placeholder("Search").last.fill("cinemo_")
+    page.wait_for_function(CARDS_HAVE_PICTURES, arg=NAMES)
+    page.screenshot(path=tmp_path / "templates.png")
+    page.get_by_test_id("template-workflow-cinemo_image_to_video").click()
+    page.wait_for_function("count => app.graph.nodes.length === count", arg=len(read_workflow("image_to_video")["nodes"]), timeout=30_000)
+    assert about_the_pack(opened.errors) == []
+
+
+@pytest.mark.parametrize("modern", [False, True], ids=["canvas", "nodes-2.0"])
+def test_the_nodes_look_right_on_an_empty_canvas(open_page, tmp_path, modern):
+    opened = open_page()
+    page = opened.page
+    page.evaluate("modern => app.extensionManager.setting.set('Comfy.VueNodes.Enabled', modern)", modern)
+    page.evaluate(LOAD, EMPTY)
+    shown = page.evaluate(PLACE_ALL, sorted(pack_inputs()))
+    page.wait_for_timeout(1000)
+    page.screenshot(path=tmp_path / "nodes.png")
+
+    assert set(shown) == set(pack_inputs())
+    assert all(node["size"][0] >= node["least"][0] for node in shown.values())
+    widgets = {node: {name: rest for name, *rest in entry["widgets"]} for node, entry in shown.items()}
+    assert widgets["CinemoBundleLoader"]["bundle"] == ["combo", "cinemo-nano", False]
+    assert widgets["CinemoModelLoader"]["model_name"] == ["combo", "cinemo-nano/unet", False]
+    assert widgets["CinemoMotionConditioning"]["motion_bucket"] == ["slider", 9, False]
+    assert widgets["CinemoResidualKSampler"]["scheduler"] == ["combo", "cinemo_ddim", False]
+    advanced = {f"{node}.{name}" for node, entry in widgets.items() for name, rest in entry.items() if rest[2]}
+    assert advanced == {f"{node}.{item.name}" for node, inputs in pack_inputs().items() for item in inputs if item.advanced}
+    assert about_the_pack(opened.errors) == []
+
+
+def test_the_help_page_is_shown(open_page, tmp_path):
+    page = open_page().page
+    page.evaluate(LOAD, EMPTY)
+    page.evaluate(PLACE_ALL, ["CinemoMotionConditioning"])
+    page.evaluate("() => app.canvas.selectNode(app.graph.nodes[0])")
+    page.get_by_test_id("info-button").click()
+    page.get_by_text("Which way the motion goes").wait_for()
+    page.screenshot(path=tmp_path / "help.png")

@@ -1,0 +1,51 @@
+"""Each node has a help page that is complete: its name, every input, and workflows that exist."""
+
+import re
+
+import pytest
+from cinemo_pack.tests.workflows import NAMES, ROOT, pack_inputs
+
+PAGES = ROOT / "web" / "docs"
+every_node = pytest.mark.parametrize("node", sorted(pack_inputs()))
+
+
+def read(node: str) -> str:
+    return (PAGES / f"{node}.md").read_text(encoding="utf-8")
+
+
+def section(page: str, title: str) -> str:
+    """The text under a heading of the second level."""
+    found = re.search(rf"^## {title}$\n(.*?)(?=^## |\Z)", page, re.MULTILINE | re.DOTALL)
+    assert found, f"no section {title}"
+    return found[1]
+
+
+def test_every_page_belongs_to_a_node():
+    assert {path.name for path in PAGES.iterdir()} == {f"{node}.md" for node in pack_inputs()}
+
+
+@every_node
+def test_the_page_names_every_input_and_no_other(node):
+    rows = re.findall(r"^\* (`.*?): \S", section(read(node), "Inputs"), re.MULTILINE)
+    listed = [name for row in rows for name in re.findall(r"`(\w+)`", row)]
+    assert sorted(listed) == sorted(item.name for item in pack_inputs()[node])
+
+
+@every_node
+def test_the_page_is_what_a_person_needs(node):
+    page = read(node)
+    title = re.match(r"# (.*)\n\n(.*)\n\n## Inputs\n", page)
+    assert title, "a page begins with the node's name and one paragraph"
+    source = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "nodes").glob("*.py"))
+    assert f'node_id="{node}",\n            display_name="{title[1]}"' in source
+    assert 100 < len(title[2]) < 500
+    assert section(page, "Common mistakes").count("\n* **") >= 1
+    assert len(page) < 4000
+
+
+@every_node
+def test_the_page_names_workflows_that_show_the_node(node):
+    named = re.findall(r"\*cinemo_(\w+)\*", read(node))
+    shown = [name for name in NAMES if f'"type": "{node}"' in (ROOT / "workflows" / f"cinemo_{name}.json").read_text(encoding="utf-8")]
+    assert set(named) <= set(NAMES)
+    assert set(named) & set(shown) or not shown

@@ -1,0 +1,174 @@
+"""The workflows that people open: equal to their twins, sound as graphs, tidy on the canvas, true about files."""
+
+import io
+import json
+import re
+from itertools import combinations
+
+import pytest
+from cinemo_pack.tests.workflows import (
+    NAMES,
+    ROOT,
+    TWINS,
+    VIRTUAL,
+    WORKFLOWS,
+    as_twin,
+    frames_node,
+    pack_inputs,
+    read_twin,
+    read_workflow,
+    to_prompt,
+    without_frames,
+)
+from PIL import Image
+
+TITLE_HEIGHT = 30  # of a node; its `pos` is below the title
+MARGIN = 20  # between nodes
+# Weights in the published checkpoint, and the folder of models/ under which a loader looks for each.
+REPOSITORY = "https://huggingface.co/maxin-cn/Cinemo/resolve/main/"
+SINGLE_FILES = {
+    "cinemo.pt": "diffusion_models",
+    "text_encoder/pytorch_model.bin": "text_encoders",
+    "vae/diffusion_pytorch_model.bin": "vae",
+}
+BUNDLE_FILES = {
+    "unet/diffusion_pytorch_model.bin",
+    "text_encoder/pytorch_model.bin",
+    "vae_temporal_decoder/diffusion_pytorch_model.safetensors",
+}
+
+every_workflow = pytest.mark.parametrize("name", NAMES)
+
+
+def rectangle(node: dict) -> tuple[float, float, float, float]:
+    """Left, top, right, bottom of a node with its title."""
+    (x, y), (width, height) = node["pos"], node["size"]
+    return x, y - TITLE_HEIGHT, x + width, y + height
+
+
+def overlap(a: tuple, b: tuple) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+
+
+def real_nodes(workflow: dict) -> list[dict]:
+    return [node for node in workflow["nodes"] if node["type"] not in VIRTUAL]
+
+
+@every_workflow
+def test_the_twin_is_the_same_graph(name):
+    twin = read_twin(name)
+    assert as_twin(to_prompt(read_workflow(name))) == without_frames(twin)
+    video = next(entry for entry in twin.values() if entry["class_type"] == "CreateVideo")
+    assert twin[frames_node(twin)]["inputs"]["images"] == video["inputs"]["images"], "the images are not the video's frames"
+
+
+@every_workflow
+def test_a_changed_value_or_link_is_noticed(name):
+    workflow, twin = read_workflow(name), without_frames(read_twin(name))
+    for node in real_nodes(workflow):
+        # The value behind a seed or a file name is the frontend's own, and the one under a link is not sent.
+        linked = {slot["name"] for slot in node["inputs"] if slot["link"] is not None}
+        sent = {k: v for k, v in to_prompt(workflow)[str(node["id"])]["inputs"].items() if k not in linked}
+        before = json.dumps(node.get("widgets_values", []))
+        changed = 0
+        for index in range(len(node.get("widgets_values", []))):
+            node["widgets_values"] = json.loads(before)
+            node["widgets_values"][index] = "changed"
+            changed += as_twin(to_prompt(workflow)) != twin
+        node["widgets_values"] = json.loads(before)
+        assert changed == len(sent), node["type"]
+    for link in workflow["links"]:
+        link[2] += 1
+        assert as_twin(to_prompt(workflow)) != twin
+        link[2] -= 1
+
+
+@every_workflow
+def test_links_are_consistent(name):
+    workflow = read_workflow(name)
+    nodes = {node["id"]: node for node in workflow["nodes"]}
+    assert len(nodes) == len(workflow["nodes"]) and max(nodes) == workflow["last_node_id"]
+    assert max(link[0] for link in workflow["links"]) == workflow["last_link_id"]
+    incoming = {slot["link"]: (node["id"], i) for node in nodes.values() for i, slot in enumerate(node["inputs"])}
+    outgoing = {link: (node["id"], i) for node in nodes.values() for i, s in enumerate(node["outputs"]) for link in s["links"] or ()}
+    incoming.pop(None, None)
+    assert {link[0] for link in workflow["links"]} == set(incoming) == set(outgoing)
+    for link, source, output, target, slot, kind in workflow["links"]:
+        assert (source, output) == outgoing[link] and (target, slot) == incoming[link]
+        assert kind == nodes[source]["outputs"][output]["type"] == nodes[target]["inputs"][slot]["type"]
+
+
+@every_workflow
+def test_nodes_are_the_packs_and_say_so(name):
+    project = re.search(r'^name = "(.*)"$', (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE)[1]
+    ours = pack_inputs()
+    for node in real_nodes(read_workflow(name)):
+        assert node["type"] in ours or not node["type"].startswith("Cinemo"), f"{node['type']} is not a node of the pack"
+        assert node["properties"]["cnr_id"] == (project if node["type"] in ours else "comfy-core")
+        assert re.fullmatch(r"\d+\.\d+\.\d+", node["properties"]["ver"])
+    assert any(node["type"] in ours for node in read_workflow(name)["nodes"])
+
+
+@every_workflow
+def test_nothing_overlaps_and_groups_hold_the_nodes(name):
+    workflow = read_workflow(name)
+    for a, b in combinations(workflow["nodes"], 2):
+        x0, y0, x1, y1 = rectangle(b)
+        assert not overlap(rectangle(a), (x0 - MARGIN, y0 - MARGIN, x1 + MARGIN, y1 + MARGIN)), f"{a['type']} touches {b['type']}"
+    groups = {group["title"]: group["bounding"] for group in workflow["groups"]}
+    boxes = {title: (x, y, x + width, y + height) for title, (x, y, width, height) in groups.items()}
+    for a, b in combinations(boxes.values(), 2):
+        assert not overlap(a, b)
+    for node in workflow["nodes"]:
+        x0, y0, x1, y1 = rectangle(node)
+        inside = [t for t, box in boxes.items() if box[0] < x0 and box[1] < y0 and x1 < box[2] and y1 < box[3]]
+        assert len(inside) == 1, f"{node['type']} is in {inside}"
+
+
+@every_workflow
+def test_people_are_told_how_to_use_it(name):
+    workflow = read_workflow(name)
+    notes = [node["widgets_values"][0] for node in workflow["nodes"] if node["type"] in VIRTUAL]
+    assert len(notes) == 2 and all(len(note) > 200 for note in notes)
+    titles = {node.get("title") for node in workflow["nodes"]}
+    assert {"How to use it", "Files that it needs", "Prompt", "Negative prompt"} <= titles
+    assert [group["title"][:2] for group in workflow["groups"][1:]] == [f"{i} " for i in range(1, len(workflow["groups"]))]
+    for note in notes:
+        for link in re.findall(r"\]\((.*?)\)", note):
+            assert link.startswith((REPOSITORY, "https://huggingface.co/maxin-cn/Cinemo/"))
+
+
+@every_workflow
+def test_the_files_named_are_published_and_their_loaders_find_them(name):
+    files = 0
+    for node in real_nodes(read_workflow(name)):
+        listed = node["properties"].get("models", [])
+        files += len(listed)
+        loads_files = node["type"] in ("CinemoModelLoader", "CLIPLoader", "VAELoader")
+        assert bool(listed) == (loads_files or node["type"] == "CinemoBundleLoader"), node["type"]
+        for entry in listed:
+            assert entry["url"].startswith(REPOSITORY)
+            path = entry["url"].removeprefix(REPOSITORY)
+            if loads_files:
+                # The frontend offers a file that a widget names, in the folder whose files the widget lists.
+                assert SINGLE_FILES[path] == entry["directory"]
+                assert entry["name"] in node["widgets_values"]
+                assert entry["name"].rpartition(".")[2] == path.rpartition(".")[2]
+            else:
+                assert path in BUNDLE_FILES
+                assert f"{entry['directory']}/{entry['name']}" == f"diffusers/{node['widgets_values'][0]}/{path}"
+    assert files == 3
+
+
+@every_workflow
+def test_the_thumbnail_is_a_small_picture(name):
+    content = (WORKFLOWS / f"cinemo_{name}.jpg").read_bytes()
+    assert len(content) < 100_000
+    with Image.open(io.BytesIO(content)) as picture:
+        assert picture.format == "JPEG" and min(picture.size) >= 400
+
+
+def test_workflow_thumbnail_and_twin_come_together():
+    assert set(NAMES) == {"image_to_video", "image_to_video_stock_ksampler", "custom_sampling", "video_to_video"}
+    assert {path.stem for path in TWINS.glob("*.json")} == set(NAMES)
+    assert {path.stem for path in WORKFLOWS.glob("*.jpg")} == {path.stem for path in WORKFLOWS.glob("*.json")}

@@ -1,0 +1,137 @@
+"""The published workflows, their twins in API format in this folder, and the way from one to the other.
+
+`workflows/cinemo_NAME.json` is what people open; NAME.json is the same graph as a program sends it. A twin differs in two
+things only: it names the nano checkpoint where the workflow names the published one, and it also saves the frames as images,
+so that they can be looked at without a video codec's losses.
+
+After a change to a workflow: save it in the frontend, change its twin, and renew its picture with `python dev.py test
+tests/browser --thumbnails`.
+"""
+
+import ast
+import json
+import re
+from pathlib import Path
+from typing import Any, NamedTuple
+
+ROOT = Path(__file__).resolve().parents[2]
+WORKFLOWS = ROOT / "workflows"
+TWINS = Path(__file__).parent
+NAMES = sorted(path.stem.removeprefix("cinemo_") for path in WORKFLOWS.glob("*.json"))
+
+PUBLISHED_BUNDLE = "Cinemo"  # the folder's name that the notes of the workflows tell people to use
+NANO_BUNDLE = "cinemo-nano"
+VIRTUAL = {"MarkdownNote", "Note"}  # nodes that only the frontend knows
+SOCKETS = {"Model", "Clip", "Vae", "Conditioning", "Latent", "Image", "Noise"}  # input types without a widget
+EXTRA = None  # a value that the frontend keeps after a widget's and does not send: what to do with a seed, the upload button
+
+# Widgets of the stock nodes in the frontend's order, which is the order of their inputs.
+STOCK_WIDGETS: dict[str, list[str | None]] = {
+    "CFGGuider": ["cfg"],
+    "CLIPLoader": ["clip_name", "type", "device"],
+    "CLIPTextEncode": ["text"],
+    "CreateVideo": ["fps", "bit_depth"],
+    "GetImageSize": [],
+    "GetVideoComponents": [],
+    "ImageFromBatch": ["batch_index", "length"],
+    "ImageScale": ["upscale_method", "width", "height", "crop"],
+    "KSampler": ["seed", EXTRA, "steps", "cfg", "sampler_name", "scheduler", "denoise"],
+    "KSamplerSelect": ["sampler_name"],
+    "LoadImage": ["image", EXTRA],
+    "LoadVideo": ["file", EXTRA],
+    "SamplerCustomAdvanced": [],
+    "SaveVideo": ["filename_prefix", "format", "codec"],
+    "VAEDecode": [],
+    "VAEEncode": [],
+    "VAELoader": ["vae_name"],
+}
+
+
+class Input(NamedTuple):
+    """An input of a node of the pack, as its source declares it."""
+
+    name: str
+    kind: str  # Int, Model, ...
+    controlled: bool  # the frontend keeps beside it what to do with it after a run
+    advanced: bool
+
+
+def read_workflow(name: str) -> dict[str, Any]:
+    """The workflow in UI format."""
+    return json.loads((WORKFLOWS / f"cinemo_{name}.json").read_text(encoding="utf-8"))
+
+
+def read_twin(name: str) -> dict[str, dict[str, Any]]:
+    """The twin in API format."""
+    return json.loads((TWINS / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def pack_inputs() -> dict[str, list[Input]]:
+    """Inputs of the pack's nodes by node id, read from the source: of the files in nodes/ whose NODES nodes/__init__.py joins."""
+    found = {}
+    for module in re.findall(r"(\w+)\.NODES", (ROOT / "nodes" / "__init__.py").read_text(encoding="utf-8")):
+        for call in ast.walk(ast.parse((ROOT / "nodes" / f"{module}.py").read_text(encoding="utf-8"))):
+            if isinstance(call, ast.Call) and ast.unparse(call.func) == "io.Schema":
+                options = {keyword.arg: keyword.value for keyword in call.keywords}
+                assert isinstance(options["inputs"], ast.List)
+                found[ast.literal_eval(options["node_id"])] = [_read_input(item) for item in options["inputs"].elts]
+    return found
+
+
+def _read_input(call: ast.expr) -> Input:
+    assert isinstance(call, ast.Call)
+    _, kind, _ = ast.unparse(call.func).split(".")  # io.Int.Input
+    options = {keyword.arg: keyword.value for keyword in call.keywords}
+    controlled, advanced = (name in options and ast.literal_eval(options[name]) for name in ("control_after_generate", "advanced"))
+    return Input(ast.literal_eval(call.args[0]), kind, controlled, advanced)
+
+
+def widget_order() -> dict[str, list[str | None]]:
+    """Names of a node's widgets in the order of its saved values, by node type; EXTRA stands for a value that is not sent."""
+    order = dict(STOCK_WIDGETS)
+    for node, inputs in pack_inputs().items():
+        order[node] = []
+        for widget in inputs:
+            if widget.kind not in SOCKETS:
+                order[node] += [widget.name, EXTRA] if widget.controlled else [widget.name]
+    return order
+
+
+def to_prompt(workflow: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """A workflow in API format, as the frontend converts it: notes are left out, a link replaces the widget that it goes to.
+
+    Muted and bypassed nodes are refused: a published workflow has none.
+    """
+    order = widget_order()
+    sources = {link: [str(node), slot] for link, node, slot, *_ in workflow["links"]}
+    prompt = {}
+    for node in workflow["nodes"]:
+        if node["type"] in VIRTUAL:
+            continue
+        if node["mode"] != 0:
+            raise ValueError(f"{node['type']} (node {node['id']}) is muted or bypassed")
+        values = zip(order[node["type"]], node.get("widgets_values", []), strict=True)
+        inputs = {name: value for name, value in values if name is not EXTRA}
+        inputs |= {slot["name"]: sources[slot["link"]] for slot in node["inputs"] if slot["link"] is not None}
+        prompt[str(node["id"])] = {"class_type": node["type"], "inputs": inputs}
+    return prompt
+
+
+def as_twin(prompt: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """A prompt with the nano checkpoint's name for the published one's, and without titles."""
+
+    def renamed(inputs: dict[str, Any]) -> dict[str, Any]:
+        return inputs | ({"bundle": NANO_BUNDLE} if inputs.get("bundle") == PUBLISHED_BUNDLE else {})
+
+    return {node: {"class_type": entry["class_type"], "inputs": renamed(entry["inputs"])} for node, entry in prompt.items()}
+
+
+def frames_node(twin: dict[str, dict[str, Any]]) -> str:
+    """Id of the twin's node that saves the frames."""
+    (node,) = (node for node, entry in twin.items() if entry["class_type"] == "SaveImage")
+    return node
+
+
+def without_frames(twin: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """A twin without titles and without the node that saves the frames as images."""
+    return {node: {"class_type": e["class_type"], "inputs": e["inputs"]} for node, e in twin.items() if node != frames_node(twin)}
