@@ -1,0 +1,124 @@
+"""Measures speed and memory, as ratios within one run: absolute times of one machine say little about another.
+
+    python dev.py bench [--device cpu|cuda] [--only a,b,c,d] [--rounds N]
+
+a  one full-size network evaluation against ComfyUI's own SD1.5 UNet on the same 16 frames: time and peak memory above weights
+b  what sampling spends outside the network, as a share of a step
+c  importing the pack on top of ComfyUI
+d  loading a full-size float16 file against reading its bytes: time, and peak memory against the file's size
+
+Every measurement runs in a process of its own. The last line is the verdict; the exit status is 1 where a bar is missed.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+from .console import DevError, say
+from .environment import LAUNCH
+
+
+@dataclass
+class Result:
+    """One measured quantity and its bar; `note` says what the number is made of."""
+
+    name: str
+    value: float
+    bar: float
+    unit: str
+    note: str
+
+    @property
+    def holds(self) -> bool:
+        return self.value <= self.bar
+
+    def __str__(self) -> str:
+        return f"{self.name:<34}{self.value:>8.2f} {self.unit:<3} (bar {self.bar:g})  {'holds' if self.holds else 'MISSED'}  {self.note}"
+
+
+def measure(module: str, *arguments: str) -> dict:
+    """Run one measurement in its own process; its last line of output is JSON."""
+    done = subprocess.run([sys.executable, str(LAUNCH), module, *arguments], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise DevError(f"The measurement {module} {' '.join(arguments)} failed:\n{done.stderr[-2000:]}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def network(device: str, rounds: int) -> list[Result]:
+    times = measure("tools.bench_network", "time", "--device", device, "--rounds", str(rounds))
+    ratios = [ours / stock for ours, stock in zip(times["cinemo"], times["sd15"], strict=True)]
+    cinemo, sd15 = (
+        measure("tools.bench_network", "memory", "--device", device, "--network", name)["peak_mb"] for name in ("cinemo", "sd15")
+    )
+    spread = f"{min(ratios):.2f} to {max(ratios):.2f} over {rounds} pairs; attention {times['attention']}"
+    results = [
+        Result("a  network, time", median(ratios), 1.0, "x", spread),
+        Result("a  network, peak memory", cinemo / sd15, 1.0, "x", f"{cinemo:.0f} MB against {sd15:.0f} MB above weights"),
+    ]
+    if not all(result.holds for result in results):
+        say(measure("tools.bench_network", "profile", "--device", device)["table"])
+    return results
+
+
+def sampling(device: str, rounds: int) -> list[Result]:
+    steps = measure("tools.bench_network", "sampling", "--device", device, "--rounds", str(rounds))
+    shares = [100 * (1 - inside / whole) for inside, whole in zip(steps["network"], steps["step"], strict=True)]
+    return [Result("b  outside the network, per step", median(shares), 2.0, "%", f"of {median(steps['step']):.2f} s a step")]
+
+
+def importing(device: str, rounds: int) -> list[Result]:
+    runs = [measure("tools.bench_load", "import") for _ in range(max(3, rounds))]
+    slow = sorted({name for run in runs for name in run["slow"]})
+    if slow:
+        raise DevError(f"Importing the pack imports {', '.join(slow)}, which nothing needs before a node runs.")
+    times = [run["ms"] for run in runs]
+    return [Result("c  importing the pack", median(times), 50, "ms", f"{min(times):.0f} to {max(times):.0f} over {len(times)} starts")]
+
+
+def loading(device: str, rounds: int) -> list[Result]:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "unet.safetensors"
+        size = measure("tools.bench_load", "write", "--file", str(path))["mb"]
+        loads, reads = [], []
+        for _ in range(rounds):  # in turn, each in a fresh process, the file in the system's cache for both
+            loads.append(measure("tools.bench_load", "load", "--file", str(path), "--device", device))
+            reads.append(measure("tools.bench_load", "read", "--file", str(path))["seconds"])
+    ratios = [load["seconds"] / read for load, read in zip(loads, reads, strict=True)]
+    peak = median(load["peak_mb"] for load in loads)
+    note = f"{min(ratios):.2f} to {max(ratios):.2f} over {rounds} pairs; loading includes touching every page of the weights"
+    return [
+        Result("d  loading, time against reading", median(ratios), 1.5, "x", note),
+        Result("d  loading, peak against the file", peak / size, 1.15, "x", f"{peak:.0f} MB of {size:.0f} MB, mapped pages counted"),
+    ]
+
+
+SECTIONS: dict[str, Callable[[str, int], list[Result]]] = {"a": network, "b": sampling, "c": importing, "d": loading}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="dev.py bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--only", default="a,b,c,d", help="sections to run, such as a,c")
+    parser.add_argument("--rounds", type=int, default=3, help="times each comparison is repeated")
+    options = parser.parse_args()
+    wanted = options.only.split(",")
+    if unknown := [name for name in wanted if name not in SECTIONS]:
+        parser.error(f"there is no section {', '.join(unknown)}; choose from {', '.join(SECTIONS)}")
+    results = []
+    for name in wanted:
+        for result in SECTIONS[name](options.device, options.rounds):
+            results.append(result)
+            say(result)
+    missed = [result.name.split(",")[0] for result in results if not result.holds]
+    say(f"verdict: {len(results) - len(missed)} of {len(results)} bars hold" + (f"; missed: {'; '.join(missed)}" if missed else ""))
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,180 @@
+"""The measurements of `bench` that evaluate a full-size network, random, on 16 frames of 20x32; each prints one line of JSON."""
+
+import argparse
+import json
+import threading
+import time
+from collections.abc import Callable
+from itertools import pairwise
+
+from comfy.cli_args import args as comfy_args
+
+FRAMES, HEIGHT, WIDTH = 16, 20, 32
+TOKENS, TEXT_WIDTH = 77, 768
+WARM_UP = 1
+
+parser = argparse.ArgumentParser()
+parser.add_argument("what", choices=("time", "memory", "profile", "sampling"))
+parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+parser.add_argument("--network", choices=("cinemo", "sd15"), default="cinemo")
+parser.add_argument("--rounds", type=int, default=3)
+options = parser.parse_args()
+comfy_args.cpu = options.device == "cpu"  # before anything of ComfyUI that chooses a device
+
+import comfy.ldm.modules.attention
+import comfy.model_management
+import comfy.model_patcher
+import comfy.ops
+import comfy.patcher_extension
+import psutil
+import torch
+from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
+
+from cinemo_core.comfyui.conditioning import CLIP_KEY, ClipCondition
+from cinemo_core.comfyui.model import CinemoNetwork, CinemoSupported
+from cinemo_core.comfyui.sampling import sample_clip
+
+from .bench_sizes import FULL
+
+SD15 = {name: value for name, value in FULL.unet_config().items() if name != "motion_dim"} | {
+    "image_size": 32,
+    "use_spatial_transformer": True,
+}
+DEVICE = torch.device(options.device)
+DTYPE = torch.float16 if options.device == "cuda" else torch.float32
+Run = Callable[[], torch.Tensor]
+
+
+def fill(network: torch.nn.Module) -> torch.nn.Module:
+    """Random weights of ordinary size, so that no arithmetic runs on zeros, infinities or denormals."""
+    generator = torch.Generator(DEVICE).manual_seed(0)
+    for weight in network.parameters():
+        weight.requires_grad_(False)
+        if weight.ndim > 1:
+            weight.normal_(0, weight[0].numel() ** -0.5, generator=generator)
+        else:
+            weight.uniform_(0.5, 1.0, generator=generator)
+    return network.eval()
+
+
+def make(name: str) -> Run:
+    """The network `name` on ComfyUI's operations, as a call that evaluates it once on the same clip."""
+    generator = torch.Generator(DEVICE).manual_seed(1)
+    made = {"dtype": DTYPE, "device": DEVICE, "operations": comfy.ops.disable_weight_init}
+    x = torch.randn(FRAMES, 4, HEIGHT, WIDTH, generator=generator, device=DEVICE).to(DTYPE)
+    text = torch.randn(1, TOKENS, TEXT_WIDTH, generator=generator, device=DEVICE).to(DTYPE)
+    timesteps = torch.full((FRAMES,), 501.0, device=DEVICE)
+    if name == "sd15":
+        stock, texts = fill(UNetModel(**SD15, **made)), text.expand(FRAMES, -1, -1).contiguous()
+        return lambda: stock(x, timesteps, texts, transformer_options={})
+    cinemo, motion_ids = fill(CinemoNetwork(**FULL.unet_config(), **made)), torch.tensor([90.0], device=DEVICE)
+    return lambda: cinemo(x, timesteps, text, transformer_options={}, z0=x[:1], motion_ids=motion_ids)
+
+
+def seconds(run: Run) -> float:
+    synchronise()
+    start = time.perf_counter()
+    run()
+    synchronise()
+    return time.perf_counter() - start
+
+
+def synchronise() -> None:
+    if options.device == "cuda":
+        torch.cuda.synchronize()
+
+
+def time_both() -> dict:
+    """Evaluations in turn, so that a machine that slows down slows both."""
+    networks = {name: make(name) for name in ("cinemo", "sd15")}
+    times: dict[str, list[float]] = {name: [] for name in networks}
+    for i in range(WARM_UP + options.rounds):
+        for name, run in networks.items():
+            taken = seconds(run)
+            if i >= WARM_UP:
+                times[name].append(taken)
+    return times | {"attention": comfy.ldm.modules.attention.optimized_attention.__name__}
+
+
+class PeakMemory:
+    """The largest memory of the process above its level at the start of the block, in MB; of the GPU where there is one."""
+
+    def __enter__(self) -> "PeakMemory":
+        self.process, self.done, self.peak = psutil.Process(), threading.Event(), 0
+        if options.device == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+            self.start = torch.cuda.memory_allocated()
+        else:
+            self.start = self.process.memory_info().rss
+            self.watcher = threading.Thread(target=self.watch)
+            self.watcher.start()
+        return self
+
+    def watch(self) -> None:
+        while not self.done.wait(0.001):
+            self.peak = max(self.peak, self.process.memory_info().rss)
+
+    def __exit__(self, *exception: object) -> None:
+        if options.device == "cuda":
+            self.peak = torch.cuda.max_memory_allocated()
+        else:
+            self.done.set()
+            self.watcher.join()
+        self.mb = (self.peak - self.start) / 1e6
+
+
+def memory() -> dict:
+    run = make(options.network)
+    peaks = []
+    for _ in range(WARM_UP + 2):
+        with PeakMemory() as used:
+            run()
+        peaks.append(used.mb)
+    return {"peak_mb": max(peaks[WARM_UP:] if options.device == "cuda" else peaks[:1])}  # on the CPU freed memory stays with the process
+
+
+def profile() -> dict:
+    run = make("cinemo")
+    run()
+    with torch.profiler.profile(profile_memory=True) as profiler:
+        run()
+    order = "self_cuda_time_total" if options.device == "cuda" else "self_cpu_time_total"
+    return {"table": profiler.key_averages().table(sort_by=order, row_limit=10, max_name_column_width=40)}
+
+
+def sampling() -> dict:
+    """Seconds of each step of the residual KSampler, and of the network within it."""
+    config = CinemoSupported(FULL.unet_config())
+    config.set_inference_dtype(DTYPE, None)
+    model = config.get_model({}, device=DEVICE)
+    model.device = DEVICE
+    fill(model.diffusion_model)
+    patcher = comfy.model_patcher.ModelPatcher(model, load_device=DEVICE, offload_device=DEVICE)
+    inside: list[float] = []
+    ends: list[float] = []
+
+    def watch(executor, *arguments, **more):
+        synchronise()
+        start = time.perf_counter()
+        out = executor(*arguments, **more)
+        synchronise()
+        inside.append(time.perf_counter() - start)
+        ends.append(time.perf_counter())
+        return out
+
+    patcher.add_wrapper(comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL, watch)
+    z0 = torch.randn(1, 4, HEIGHT, WIDTH, generator=torch.Generator().manual_seed(0))
+    text = torch.randn(1, TOKENS, TEXT_WIDTH, generator=torch.Generator().manual_seed(1))
+    conditioning = [[text, {CLIP_KEY: ClipCondition(z0, 90.0, FRAMES)}]]
+    latent = {"samples": z0.repeat(FRAMES, 1, 1, 1)}
+    steps = WARM_UP + options.rounds + 1
+    sample_clip(patcher, conditioning, conditioning, latent, 0, steps, 1.0, "ddim", "cinemo_ddim", 1.0)
+    whole = [after - before for before, after in pairwise(ends)]  # one evaluation a step at cfg 1
+    return {"step": whole[WARM_UP:], "network": inside[1 + WARM_UP :]}
+
+
+MEASUREMENTS = {"time": time_both, "memory": memory, "profile": profile, "sampling": sampling}
+
+if __name__ == "__main__":
+    with torch.inference_mode():
+        print(json.dumps(MEASUREMENTS[options.what]()))
