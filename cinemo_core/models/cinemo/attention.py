@@ -11,7 +11,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .embeddings import NUM_BUCKETS, TemporalPositions, rotate
+from .embeddings import NUM_BUCKETS, TemporalPositions
 
 Attention = Callable[..., Tensor]
 
@@ -23,7 +23,7 @@ class GEGLU(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         value, gate = self.proj(x).chunk(2, dim=-1)
-        return value * F.gelu(gate)
+        return F.gelu(gate).mul_(value)
 
 
 class FeedForward(nn.Module):
@@ -50,10 +50,9 @@ class CrossAttention(nn.Module):
 
     def forward(self, x: Tensor, context: Tensor | None = None, value: Tensor | None = None, transformer_options: dict = {}) -> Tensor:
         context = x if context is None else context
-        q, k, v = self.to_q(x), self.to_k(context), self.to_v(context if value is None else value)
-        # A row of the context may serve several rows of x (one text for all frames): fold those into the queries.
-        out = self.attention(q.reshape(k.shape[0], -1, q.shape[-1]), k, v, self.heads, transformer_options=transformer_options)
-        return self.to_out(out.reshape(q.shape))
+        value = context if value is None else value
+        out = self.attention(self.to_q(x), self.to_k(context), self.to_v(value), self.heads, transformer_options=transformer_options)
+        return self.to_out(out)
 
 
 class RelativePositionBias(nn.Module):
@@ -81,12 +80,23 @@ class TemporalAttention(nn.Module):
         self.time_rel_pos_bias = RelativePositionBias(heads, dtype=dtype, device=device, operations=operations)
 
     def forward(self, x: Tensor, positions: TemporalPositions, transformer_options: dict = {}) -> Tensor:
-        """x: [n, f, d], n the places of all clips."""
-        q = rotate(self.to_q(x).unflatten(-1, (self.heads, -1)), positions.cos, positions.sin).flatten(-2)
-        k = rotate(self.to_k(x).unflatten(-1, (self.heads, -1)), positions.cos, positions.sin).flatten(-2)
-        bias = self.time_rel_pos_bias(positions.buckets).to(q.dtype)[None]
-        out = self.attention(q, k, self.to_v(x), self.heads, mask=bias, transformer_options=transformer_options)
-        return self.to_out(out)
+        """x: [b * f, n, d], n the places of a frame. Returns the same shape."""
+        frames = len(positions.buckets)
+        bias = self.time_rel_pos_bias(positions.buckets).to(x.dtype)[None]
+        out = self.attention(
+            swap(self.rotate(self.to_q(x), positions), frames),  # (b f) n d -> (b n) f d
+            swap(self.rotate(self.to_k(x), positions), frames),
+            swap(self.to_v(x), frames),
+            self.heads,
+            mask=bias,
+            transformer_options=transformer_options,
+        )
+        return self.to_out(swap(out, x.shape[1]))  # (b n) f d -> (b f) n d
+
+    def rotate(self, x: Tensor, positions: TemporalPositions) -> Tensor:
+        """Turn each head by the angle of its frame: [b * f, n, d] -> the same."""
+        heads = x.reshape(-1, len(positions.buckets), x.shape[1] * self.heads, x.shape[2] // self.heads)
+        return (heads @ positions.rotations[heads.shape[-1]]).view(x.shape)
 
 
 class TransformerBlock(nn.Module):
@@ -138,20 +148,19 @@ class TransformerBlock(nn.Module):
             n, attended, value = patch(n, attended, value, options)
         if replace is not None:
             n = self.attn2.to_out(replace(self.attn2.to_q(n), self.attn2.to_k(attended), self.attn2.to_v(value), options))
-        else:
-            n = self.attn2(n, attended, value, transformer_options)
+        else:  # a row of text may serve all frames of a clip: fold them into its queries
+            n = self.attn2(n.reshape(attended.shape[0], -1, n.shape[-1]), attended, value, transformer_options).reshape(n.shape)
         for patch in patches.get("attn2_output_patch", ()):
             n = patch(n, options)
         x = x + n
 
-        x = self.attend_over_time(x, positions, transformer_options)
+        x = x + self.attn_temp(self.norm_temp(x), positions, transformer_options)
         return x + self.ff(self.norm3(x))
 
-    def attend_over_time(self, x: Tensor, positions: TemporalPositions, transformer_options: dict) -> Tensor:
-        frames, tokens = len(positions.cos), x.shape[1]
-        n = self.norm_temp(x).unflatten(0, (-1, frames)).transpose(1, 2).flatten(0, 1)  # (b f) n d -> (b n) f d
-        n = self.attn_temp(n, positions, transformer_options)
-        return x + n.unflatten(0, (-1, tokens)).transpose(1, 2).reshape(x.shape)  # (b n) f d -> (b f) n d
+
+def swap(x: Tensor, rows: int) -> Tensor:
+    """[(b rows), columns, d] -> [(b columns), rows, d], without a copy where there is one clip."""
+    return x.unflatten(0, (-1, rows)).transpose(1, 2).flatten(0, 1)
 
 
 def _replacement(by_block: dict, options: dict[str, Any]) -> Callable | None:

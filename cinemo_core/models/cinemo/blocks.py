@@ -3,6 +3,7 @@
 Channels last, because then tokens, per-clip normalisation and convolutions all read the same memory without a copy.
 """
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -15,6 +16,17 @@ def normalise_clip(norm: nn.Module, x: Tensor, frames: int) -> Tensor:
     """A GroupNorm whose statistics span the frames of a clip: [b * f, c, h, w] -> the same."""
     x = norm(x.unflatten(0, (-1, frames)).transpose(1, 2))  # b c f h w
     return x.permute(0, 2, 3, 4, 1).contiguous().flatten(0, 1).permute(0, 3, 1, 2)
+
+
+def convolve(conv: nn.Module, x: Tensor) -> Tensor:
+    """A 3x3 convolution of channels-last maps.
+
+    Torch lays the weights out anew for channels-last maps. Where there are fewer places than channels that costs more than
+    to lay out the maps as the weights are.
+    """
+    if x.shape[0] * x.shape[2] * x.shape[3] > x.shape[1]:
+        return conv(x)
+    return conv(x.contiguous()).contiguous(memory_format=torch.channels_last)
 
 
 class ResBlock(nn.Module):
@@ -39,10 +51,11 @@ class ResBlock(nn.Module):
 
     def forward(self, x: Tensor, emb: Tensor, frames: int) -> Tensor:
         """x: [b * f, c, h, w]; emb: [b, e], one row per clip."""
-        h = self.in_layers[1:](normalise_clip(self.in_layers[0], x, frames))
-        h = h + self.emb_layers(emb).repeat_interleave(frames, dim=0)[:, :, None, None]
-        h = self.out_layers[1:](normalise_clip(self.out_layers[0], h, frames))
-        return self.skip_connection(x) + h
+        h = convolve(self.in_layers[2], self.in_layers[1](normalise_clip(self.in_layers[0], x, frames)))
+        h += self.emb_layers(emb).repeat_interleave(frames, dim=0)[:, :, None, None]
+        h = convolve(self.out_layers[3], self.out_layers[1](normalise_clip(self.out_layers[0], h, frames)))
+        h += self.skip_connection(x)
+        return h
 
 
 class SpatioTemporalTransformer(nn.Module):
@@ -76,15 +89,15 @@ class Downsample(nn.Module):
         self.op = operations.Conv2d(channels, channels, 3, stride=2, padding=1, dtype=dtype, device=device)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.op(x)
+        return convolve(self.op, x)
 
 
 class Upsample(nn.Module):
-    """Nearest-neighbour to the size of the next skip, so that odd sizes meet it, then a 3x3 convolution."""
+    """Nearest-neighbour to the (height, width) of the next skip, so that odd sizes meet it, then a 3x3 convolution."""
 
     def __init__(self, channels: int, *, dtype, device, operations) -> None:
         super().__init__()
         self.conv = operations.Conv2d(channels, channels, 3, padding=1, dtype=dtype, device=device)
 
-    def forward(self, x: Tensor, size: tuple[int, int]) -> Tensor:
-        return self.conv(F.interpolate(x, size=size, mode="nearest"))
+    def forward(self, x: Tensor, size: list[int] | None) -> Tensor:
+        return convolve(self.conv, F.interpolate(x, size=size, mode="nearest"))

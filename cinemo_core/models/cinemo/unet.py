@@ -90,7 +90,7 @@ class CinemoUNet(nn.Module):
         transformer_options["original_shape"] = list(x.shape)
         transformer_options["transformer_index"] = 0
         frames = x.shape[0] // motion_ids.shape[0]
-        positions = temporal_positions(frames, x.dtype, x.device)
+        positions = temporal_positions(frames, (width // self.config.num_heads for width in self.config.widths), x.dtype, x.device)
 
         emb = self.time_embed(sinusoid(timesteps[::frames], self.config.model_channels).to(x.dtype))
         for patch in patches.get("emb_patch", ()):
@@ -101,7 +101,9 @@ class CinemoUNet(nn.Module):
         skips = []
         for i, block in enumerate(self.input_blocks):
             transformer_options["block"] = ("input", i)
-            h = add_control(run_block(block, h, emb, context, positions, transformer_options), control, "input")
+            for layer in block.children():
+                h = run_layer(layer, h, emb, context, positions, transformer_options)
+            h = add_control(h, control, "input")
             for patch in patches.get("input_block_patch", ()):
                 h = patch(h, transformer_options)
             skips.append(h)
@@ -109,7 +111,9 @@ class CinemoUNet(nn.Module):
                 h = patch(h, transformer_options)
 
         transformer_options["block"] = ("middle", 0)
-        h = add_control(run_block(self.middle_block, h, emb, context, positions, transformer_options), control, "middle")
+        for layer in self.middle_block.children():
+            h = run_layer(layer, h, emb, context, positions, transformer_options)
+        h = add_control(h, control, "middle")
         for patch in patches.get("middle_block_after_patch", ()):
             seen = {"h": h, "x": x, "emb": emb, "context": context, "y": None, "timesteps": timesteps}
             h = patch(seen | {"transformer_options": transformer_options})["h"]
@@ -119,33 +123,34 @@ class CinemoUNet(nn.Module):
             skip = add_control(skips.pop(), control, "output")
             for patch in patches.get("output_block_patch", ()):
                 h, skip = patch(h, skip, transformer_options)
-            size = skips[-1].shape[-2:] if skips else None
-            h = run_block(block, torch.cat([h, skip], dim=1), emb, context, positions, transformer_options, size)
+            size = list(skips[-1].shape[-2:]) if skips else None
+            h = torch.cat([h, skip], dim=1)
+            del skip
+            for layer in block.children():
+                h = run_layer(layer, h, emb, context, positions, transformer_options, size)
 
         return self.out[1:](normalise_clip(self.out[0], h, frames))
 
 
-def run_block(
-    block: nn.ModuleList,
+def run_layer(
+    layer: nn.Module,
     x: Tensor,
     emb: Tensor,
     context: Tensor,
     positions: TemporalPositions,
     transformer_options: dict,
-    size: tuple[int, int] | None = None,
+    size: list[int] | None = None,
 ) -> Tensor:
-    """Run the layers of one UNet block, giving each what it takes."""
-    for layer in block:
-        if isinstance(layer, ResBlock):
-            x = layer(x, emb, len(positions.cos))
-        elif isinstance(layer, SpatioTemporalTransformer):
-            x = layer(x, context, positions, transformer_options)
-            transformer_options["transformer_index"] += 1
-        elif isinstance(layer, Upsample):
-            x = layer(x, size)
-        else:
-            x = layer(x)
-    return x
+    """Run one layer of a UNet block, giving it what it takes."""
+    if isinstance(layer, ResBlock):
+        return layer(x, emb, len(positions.buckets))
+    if isinstance(layer, SpatioTemporalTransformer):
+        x = layer(x, context, positions, transformer_options)
+        transformer_options["transformer_index"] += 1
+        return x
+    if isinstance(layer, Upsample):
+        return layer(x, size)
+    return layer(x)
 
 
 def add_control(x: Tensor, control: dict[str, list[Tensor | None]] | None, place: str) -> Tensor:

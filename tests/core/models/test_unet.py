@@ -28,7 +28,7 @@ def unfold(frames: torch.Tensor, clips: int) -> torch.Tensor:
 
 
 def positions(frames: int) -> embeddings.TemporalPositions:
-    return temporal_positions(frames, torch.float32, torch.device("cpu"))
+    return temporal_positions(frames, [32, 48, 64], torch.float32, torch.device("cpu"))
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -57,14 +57,13 @@ def run_part(unet, name: str, tensor) -> torch.Tensor:
     module = PARTS[name]["module"] + (".conv." if "samplers" in PARTS[name]["module"] else ".")
     ldm = keys.diffusers_to_ldm(module, keys.module_names(meta("unet_tiny_a.weights")["shapes"])).removesuffix(".")
     if name.startswith("temporal_attention"):
-        x = tensor("hidden_states")
-        return unet.get_submodule(ldm)(x, positions(x.shape[1]))
+        x = tensor("hidden_states").transpose(0, 1)  # n f d -> f n d, one clip
+        return unet.get_submodule(ldm)(x, positions(x.shape[0])).transpose(0, 1)
     if name.startswith("rel_pos_bias"):
         return unet.get_submodule(ldm)(positions(int(name.removeprefix("rel_pos_bias_n"))).buckets)
     if name.startswith("rotary"):
         t = tensor("t")  # n heads f d
-        at = positions(t.shape[-2])
-        return embeddings.rotate(t.transpose(-3, -2), at.cos, at.sin).transpose(-3, -2)
+        return (t.unsqueeze(-2) @ positions(t.shape[-2]).rotations[t.shape[-1]]).squeeze(-2)
     if name.startswith("resnet"):
         x = tensor("input_tensor")
         return unfold(unet.get_submodule(ldm)(fold(x), tensor("temb"), x.shape[2]), x.shape[0])
@@ -86,7 +85,7 @@ def run_part(unet, name: str, tensor) -> torch.Tensor:
     if name == "downsample":
         return unfold(unet.get_submodule(ldm)(fold(x)), x.shape[0])
     size = PARTS[name]["inputs"].get("size", [x.shape[2], x.shape[3] * 2, x.shape[4] * 2])
-    return unfold(unet.get_submodule(ldm.removesuffix(".conv"))(fold(x), tuple(size[1:])), x.shape[0])
+    return unfold(unet.get_submodule(ldm.removesuffix(".conv"))(fold(x), list(size[1:])), x.shape[0])
 
 
 @pytest.mark.parametrize("name", [name for name in PARTS if name != "temb"])
