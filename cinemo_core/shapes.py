@@ -36,6 +36,12 @@ def check_clip_latent(latent: torch.Tensor) -> None:
         raise InputError(f"The latent is empty, its shape is {shape}; use one with at least one row and column.")
 
 
+def check_finite(latent: torch.Tensor) -> None:
+    """Raise InputError if the latent holds NaN or infinite values."""
+    if not latent.isfinite().all():
+        raise InputError("The latent holds NaN or infinite values; check the image, the VAE and its dtype.")
+
+
 def check_video_size(width: int, height: int, frames: int) -> None:
     """Raise InputError unless width and height are multiples of 8 from 16 on and there are at least 2 frames."""
     for name, value in (("width", width), ("height", height)):

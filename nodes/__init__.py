@@ -2,12 +2,26 @@
 
 from comfy_api.latest import ComfyExtension, io
 
-from . import condition, decode, load, noise, sample
+from ..cinemo_core.comfyui import stock_loaders
+from . import condition, decode, extend, invert, load, measure, noise, residual, sample
 
 
 class CinemoExtension(ComfyExtension):
+    async def on_load(self) -> None:
+        stock_loaders.register()
+
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        return [*load.NODES, *condition.NODES, *noise.NODES, *sample.NODES, *decode.NODES]
+        return [
+            *load.NODES,
+            *condition.NODES,
+            *noise.NODES,
+            *invert.NODES,
+            *residual.NODES,
+            *sample.NODES,
+            *extend.NODES,
+            *decode.NODES,
+            *measure.NODES,
+        ]
 
 
 async def comfy_entrypoint() -> CinemoExtension:

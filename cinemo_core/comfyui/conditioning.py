@@ -65,6 +65,16 @@ def condition_clip(
     check_video_size(width, height, frames)
     check_image(image)
     network_id = motion_id(motion_bucket) if raw_motion_id is None else raw_motion_id
+    z0 = encode_images(vae, image[:1], width, height, resize)
+    positive, negative = attach_clip(ClipCondition(z0, float(network_id), frames), positive, negative)
+    return positive, negative, static_clip(z0, frames)
+
+
+def encode_images(vae, images: torch.Tensor, width: int, height: int, resize: str) -> torch.Tensor:
+    """Images [b, h, w, 3 or 4] in 0..1 at the video's size, as latents [b, 4, height / 8, width / 8], unscaled.
+
+    Raises InputError for images that do not fit and for a VAE that is missing or of another latent space.
+    """
     if vae is None:
         raise InputError("There is no VAE: the checkpoint held none; load one with VAELoader or Cinemo Bundle Loader.")
     if vae.latent_channels != LATENT_CHANNELS:
@@ -72,18 +82,19 @@ def condition_clip(
             f"The VAE makes latents of {vae.latent_channels} channels, Cinemo needs {LATENT_CHANNELS}: connect Cinemo's own VAE or one of "
             "Stable Diffusion 1.x."
         )
-    pixels = resize_image(image[:1], width, height, resize)
-    z0 = vae.encode(pixels)
-    if z0.shape != (1, LATENT_CHANNELS, height // 8, width // 8):
+    latents = vae.encode(resize_image(images, width, height, resize))
+    expected = (images.shape[0], LATENT_CHANNELS, height // 8, width // 8)
+    if latents.shape != expected:
         raise InputError(
-            f"The VAE made a latent of shape {list(z0.shape)} from {width}x{height} pixels, expected "
-            f"{[1, LATENT_CHANNELS, height // 8, width // 8]}: "
+            f"The VAE made a latent of shape {list(latents.shape)} from {width}x{height} pixels, expected {list(expected)}: "
             "connect Cinemo's own VAE or one of Stable Diffusion 1.x."
         )
-    z0 = z0.to(comfy.model_management.intermediate_device())
-    clip = ClipCondition(z0, float(network_id), frames)
-    positive, negative = (node_helpers.conditioning_set_values(c, {CLIP_KEY: clip}) for c in (positive, negative))
-    return positive, negative, static_clip(z0, frames)
+    return latents.to(comfy.model_management.intermediate_device())
+
+
+def attach_clip(clip: ClipCondition, *conditionings: list) -> list[list]:
+    """The conditionings with every entry saying which clip it belongs to; an earlier clip is replaced, the inputs stay as they are."""
+    return [node_helpers.conditioning_set_values(conditioning, {CLIP_KEY: clip}) for conditioning in conditionings]
 
 
 def clip_of(conditioning: list, name: str) -> ClipCondition:

@@ -10,7 +10,7 @@ import comfy.latent_formats
 import comfy.ldm.modules.attention
 import comfy.model_base
 import comfy.patcher_extension
-import comfy.supported_models_base
+import comfy.supported_models
 import torch
 
 from ..errors import ConditioningError, InputError
@@ -84,7 +84,7 @@ class CinemoModel(comfy.model_base.BaseModel):
                 "use the CLIP of the same checkpoint (Stable Diffusion 1.x's CLIP ViT-L for the published one)."
             )
         out["c_crossattn"] = CONDText(text)
-        if "control" in kwargs and "crossattn_controlnet" not in out:  # ControlNets take a row of text per frame
+        if "crossattn_controlnet" not in out:  # ControlNets, which ComfyUI may add after this, take a row of text per frame
             out["crossattn_controlnet"] = comfy.conds.CONDCrossAttn(text)
         return out
 
@@ -106,28 +106,32 @@ class CinemoModel(comfy.model_base.BaseModel):
         z0 = z0.to(x)
         frames = x.unflatten(0, (clips, -1))  # clips frames c h w
         residual = frames - z0[:, None]
-        holds_first_frame = _first_index(transformer_options) == 0
+        indices = _frame_indices(transformer_options, frames.shape[1])
+        holds_first_frame = indices[0] == 0
         if not holds_first_frame:  # a window from the middle of a clip: the network still needs z0 as its frame 0
             residual = torch.cat([torch.zeros_like(residual[:, :1]), residual], dim=1)
             t = _repeat_first(t, clips)
             if c_crossattn.shape[0] > clips:
                 c_crossattn = _repeat_first(c_crossattn, clips)
             if control is not None:
-                control = {place: [None if r is None else _zero_first(r, clips) for r in rs] for place, rs in control.items()}
+                control = {place: [None if r is None else _zero_first(r, *frames.shape[:2]) for r in rs] for place, rs in control.items()}
 
         denoised = super()._apply_model(
             residual.flatten(0, 1), t, c_concat, c_crossattn, control, transformer_options, z0=z0, motion_ids=motion_ids, **kwargs
         )
         denoised = denoised.unflatten(0, (clips, -1))[:, -frames.shape[1] :] + z0[:, None]
-        if holds_first_frame:
-            denoised[:, 0] = z0
+        denoised[:, [i for i, index in enumerate(indices) if index == 0]] = z0[:, None]  # a looped window may hold it anywhere
         return denoised.flatten(0, 1)
 
 
-class CinemoSupported(comfy.supported_models_base.BASE):
-    """ComfyUI's description of the model family: true linear betas 1e-4..0.02 are what ComfyUI calls "sqrt_linear"."""
+class CinemoSupported(comfy.supported_models.SD15):
+    """ComfyUI's description of the model family: SD1.x's, with the names that it saves text encoder and VAE under.
 
-    unet_extra_config: dict[str, int] = {}
+    True linear betas 1e-4..0.02 are what ComfyUI calls "sqrt_linear".
+    """
+
+    unet_config: dict = {}
+    unet_extra_config: dict = {}
     sampling_settings = {"beta_schedule": "sqrt_linear", "linear_start": 1e-4, "linear_end": 0.02}
     latent_format = CinemoLatent
     memory_usage_factor = 1.0
@@ -136,13 +140,13 @@ class CinemoSupported(comfy.supported_models_base.BASE):
         return CinemoModel(self, device=device)
 
 
-def _first_index(transformer_options):
-    """Index in the clip of the first frame at hand: 0, unless ComfyUI samples in context windows."""
+def _frame_indices(transformer_options, frames):
+    """Index in the clip of each frame at hand: all of them, unless ComfyUI samples in context windows."""
     window = transformer_options.get("context_window")
     if window is None:
-        return 0
+        return range(frames)
     anchor = getattr(window, "causal_anchor_index", None)
-    return window.index_list[0] if anchor is None else anchor
+    return window.index_list if anchor is None else [anchor, *window.index_list]
 
 
 def _repeat_first(rows, clips):
@@ -150,6 +154,6 @@ def _repeat_first(rows, clips):
     return torch.cat([rows[:, :1], rows], dim=1).flatten(0, 1)
 
 
-def _zero_first(rows, clips):
-    rows = rows.unflatten(0, (clips, -1))
+def _zero_first(rows, clips, frames):
+    rows = rows.expand(clips * frames, -1, -1, -1).unflatten(0, (clips, -1))  # a T2I-Adapter gives one row for all frames
     return torch.cat([torch.zeros_like(rows[:, :1]), rows], dim=1).flatten(0, 1)

@@ -10,7 +10,7 @@ import torch
 from ..errors import InputError
 from ..residual import to_frames, to_residual
 from ..schedule import check_run, ddim_sigmas, vp_scale
-from ..shapes import check_clip_latent
+from ..shapes import check_clip_latent, check_finite
 from .conditioning import check_clip, clip_of
 from .model import CinemoModel
 from .noise import random_noise
@@ -56,19 +56,19 @@ def sample_clip(
     scheduler: str,
     denoise: float,
     noise=None,
+    part: tuple[int, int] = (0, 1),
 ) -> tuple[dict, dict]:
     """Denoise a clip; returns the LATENT of its frames, frame 0 exactly z0, and the LATENT of its motion residuals.
 
     `noise` replaces the seeded noise. With denoise 1 the clip starts from noise of unit variance, below 1 from `latent`
     with noise added. A schedule that ends above sigma 0, as the reference's does, is closed as DDIM closes it: the
-    residual is divided by sqrt(1 + sigma^2).
+    residual is divided by sqrt(1 + sigma^2). `part` (i, n): this is run i of n alike that share one progress bar.
     """
     check_cinemo(model)
     check_run(steps, denoise)
     samples = latent["samples"]
     check_clip_latent(samples)
-    if not samples.isfinite().all():
-        raise InputError("The latent holds NaN or infinite values; check the image, the VAE and its dtype.")
+    check_finite(samples)
     clip = clip_of(positive, "positive")
     check_clip(clip, samples.shape)
     check_clip(clip_of(negative, "negative"), samples.shape)
@@ -96,7 +96,7 @@ def sample_clip(
         model_options=model.model_options,
         latent_image=samples,
         denoise_mask=latent.get("noise_mask"),
-        callback=moving_preview(model, len(sigmas) - 1),
+        callback=moving_preview(model, len(sigmas) - 1, part),
         disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
         seed=seed,
     ).to(comfy.model_management.intermediate_device())
@@ -112,13 +112,14 @@ def sample_clip(
     return latent | {"samples": to_frames(residual, z0)}, {"samples": residual}
 
 
-def moving_preview(model, steps: int):
+def moving_preview(model, steps: int, part: tuple[int, int] = (0, 1)):
     """ComfyUI's step callback, shown another frame of the clip at each step: frame 0 stands still."""
-    callback = latent_preview.prepare_callback(model, steps)
+    index, parts = part
+    callback = latent_preview.prepare_callback(model, parts * steps)
 
     def show(step, x0, x, total_steps):
         frame = 1 + step % (x0.shape[0] - 1)
-        callback(step, x0[frame : frame + 1], x, total_steps)
+        callback(index * total_steps + step, x0[frame : frame + 1], x, parts * total_steps)
 
     return show
 

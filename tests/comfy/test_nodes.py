@@ -12,9 +12,15 @@ DESIGN = {
     "CinemoBundleLoader": ["MODEL", "CLIP", "VAE"],
     "CinemoMotionConditioning": ["CONDITIONING", "CONDITIONING", "LATENT"],
     "CinemoDCTInitNoise": ["NOISE"],
+    "CinemoInvertVideo": ["NOISE", "LATENT", "STRING"],
+    "CinemoResidualSplit": ["LATENT", "LATENT"],
+    "CinemoResidualMerge": ["LATENT"],
     "CinemoResidualKSampler": ["LATENT", "LATENT"],
     "CinemoDDIMScheduler": ["SIGMAS"],
+    "CinemoExtendVideo": ["LATENT", "STRING"],
     "CinemoVideoDecode": ["IMAGE"],
+    "CinemoMotionBucketFromVideo": ["INT", "FLOAT", "IMAGE"],
+    "CinemoMotionReport": ["IMAGE", "STRING"],
 }
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from cinemo_pack.cinemo_core.errors import InputError
-from cinemo_pack.cinemo_core.residual import static_clip, to_frames, to_residual
+from cinemo_pack.cinemo_core.residual import merge_clip, split_clip, static_clip, to_frames, to_residual
 from cinemo_pack.tests.goldens import load
 
 
@@ -53,3 +53,18 @@ def test_the_first_frame_must_be_one_latent(z0):
         static_clip(torch.zeros(2, 4, 5, 7), 16)
     with pytest.raises(InputError, match="0 frames"):
         static_clip(z0, 0)
+
+
+def test_split_and_merge(z0):
+    clip = torch.randn(6, 4, 5, 7, generator=torch.Generator().manual_seed(2))
+    first, residual = split_clip(clip)
+    assert torch.equal(first, clip[:1]) and not residual[0].any()
+    torch.testing.assert_close(merge_clip(first, residual), clip, rtol=0, atol=1e-6)
+    assert torch.equal(merge_clip(first, residual, 0.0), first.expand_as(clip))
+    moved = merge_clip(z0, residual, 2.0)
+    assert torch.equal(moved[:1], z0)
+    torch.testing.assert_close(moved - z0, 2 * residual, rtol=0, atol=1e-5)
+    with pytest.raises(InputError, match="same width and height"):
+        merge_clip(z0[..., :6], residual)
+    with pytest.raises(InputError, match="gain is 5.0"):
+        merge_clip(z0, residual, 5.0)

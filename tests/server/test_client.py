@@ -14,6 +14,12 @@ NODES = {
     "CinemoMotionConditioning",
     "CinemoResidualKSampler",
     "CinemoVideoDecode",
+    "CinemoExtendVideo",
+    "CinemoInvertVideo",
+    "CinemoResidualMerge",
+    "CinemoResidualSplit",
+    "CinemoMotionBucketFromVideo",
+    "CinemoMotionReport",
 }
 
 

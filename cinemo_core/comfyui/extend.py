@@ -1,0 +1,180 @@
+"""Clips longer than the model samples at once: segment after segment, each from the frame that the one before hands on.
+
+**What is done stays.** The finished segments of the last run stay with the MODEL that made them, at most those of one run
+(0.6 MB each at 512x320 and 16 frames), and are dropped with it. A run that was interrupted, or that failed, is continued
+by queueing it again; with fewer segments it gives what is done at once, with more it samples the new ones only, and a
+changed line of prompts or buckets samples from that segment on. The other way, to return a short clip when interrupted,
+was not taken: ComfyUI would keep that clip as the node's result for these inputs, and a person who cancels a prompt
+would see the nodes after it run all the same.
+"""
+
+import weakref
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import comfy.model_management
+import torch
+
+from ..errors import InputError
+from ..extend import Drift, check_segments, correct, drift, join, segment_motion_ids, segment_prompts, segment_seed
+from ..frequency import check_low_pass
+from ..residual import static_clip
+from ..schedule import check_run
+from ..shapes import check_clip_latent
+from .conditioning import CLIP_KEY, check_clip, clip_of
+from .noise import DCTInitNoise, random_noise
+from .sampling import check_cinemo, sample_clip
+
+
+class Settings(NamedTuple):
+    """What every segment of a run is sampled with; DCTInit as in `DCTInitNoise`, correction and overlap as in `extend`."""
+
+    seed: int
+    steps: int
+    cfg: float
+    sampler_name: str
+    scheduler: str
+    overlap: int
+    correction: float
+    cutoff: float
+    noise_level: int
+
+
+class Told(NamedTuple):
+    """What one segment is told; None leaves that to the conditioning."""
+
+    motion_id: int | None
+    prompt: str | None
+
+
+class Segment(NamedTuple):
+    """A finished segment: its corrected frames [f, 4, h, w] and its drift before and after the correction."""
+
+    told: Told
+    frames: torch.Tensor
+    before: Drift
+    after: Drift
+
+
+@dataclass
+class Run:
+    """The finished segments of a run, and the inputs that they were made from."""
+
+    positive: list
+    negative: list
+    latent: dict
+    clip: Any  # a weak reference: a text encoder is large, and not kept for this
+    settings: Settings
+    segments: list[Segment]
+
+    def is_of(self, positive: list, negative: list, latent: dict, clip, settings: Settings) -> bool:
+        """Whether these are the same objects, as ComfyUI hands them over again while the nodes before this one are unchanged."""
+        same = self.positive is positive and self.negative is negative and self.latent is latent
+        return same and (self.clip and self.clip()) is clip and self.settings == settings
+
+
+_runs: weakref.WeakKeyDictionary[Any, Run] = weakref.WeakKeyDictionary()  # the last run of each MODEL
+
+
+def extend_video(
+    model,
+    positive: list,
+    negative: list,
+    latent: dict,
+    segments: int,
+    settings: Settings,
+    buckets: str = "",
+    prompts: str = "",
+    clip=None,
+    closed_loop: bool = False,
+) -> tuple[dict, str]:
+    """Sample `segments` segments, each of the length and size of `latent`, and join them.
+
+    `buckets`, `prompts`: texts with a motion bucket and a prompt per segment; `clip` encodes the prompts, which replace the text
+    of `positive` and nothing else of it. A noise mask of `latent` holds in every segment. Returns the LATENT of the whole
+    clip and a text with the drift of each segment. Raises InputError or ConditioningError before any work for values
+    that do not fit.
+    """
+    check_cinemo(model)
+    check_run(settings.steps, denoise=1.0)
+    check_low_pass(settings.cutoff, settings.noise_level, temporal_cutoff=1.0)
+    samples = latent["samples"]
+    check_clip_latent(samples)
+    for conditioning, name in ((positive, "positive"), (negative, "negative")):
+        check_clip(clip_of(conditioning, name), samples.shape)
+    check_segments(segments, settings.overlap, samples.shape[0], settings.correction)
+    plan = [Told(*told) for told in zip(segment_motion_ids(buckets, segments), segment_prompts(prompts, segments), strict=True)]
+    if plan[0].prompt is not None and clip is None:
+        raise InputError("There are prompts for the segments and no CLIP to read them; connect the checkpoint's CLIP, or empty prompts.")
+
+    done = _finished(model, positive, negative, latent, clip, settings, plan)
+    texts = {told.prompt: clip.encode_from_tokens_scheduled(clip.tokenize(told.prompt)) for told in plan[len(done) :] if told.prompt}
+    first_image = clip_of(positive, "positive").z0
+    for index, told in enumerate(plan[len(done) :], start=len(done)):
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        prompted = _with_text(positive, texts[told.prompt]) if told.prompt else positive
+        z0 = _handed_on(done[-1].frames, settings) if done else first_image
+        # not through a variable, which would keep the frames as sampled while the next segment is
+        done.append(
+            _corrected(told, _sample(model, prompted, negative, latent, z0, told, settings, (index, segments)), first_image, settings)
+        )
+    finished = done[:segments]
+    return {"samples": join([segment.frames for segment in finished], settings.overlap, closed_loop)}, _drift_text(finished, settings)
+
+
+def _sample(
+    model, positive: list, negative: list, latent: dict, z0: torch.Tensor, told: Told, settings: Settings, part: tuple[int, int]
+) -> torch.Tensor:
+    """The frames of one segment, animated from z0 [1, 4, h, w]."""
+    still = latent | {"samples": static_clip(z0, latent["samples"].shape[0])}
+    seed = segment_seed(settings.seed, part[0])
+    noise = DCTInitNoise(still["samples"], random_noise(seed), settings.cutoff, settings.noise_level, temporal_cutoff=1.0)
+    positive, negative = (_at_segment(conditioning, z0, told) for conditioning in (positive, negative))
+    sampler, scheduler = settings.sampler_name, settings.scheduler
+    frames, _ = sample_clip(model, positive, negative, still, seed, settings.steps, settings.cfg, sampler, scheduler, 1.0, noise, part)
+    return frames["samples"]
+
+
+def _finished(model, positive: list, negative: list, latent: dict, clip, settings: Settings, plan: list[Told]) -> list[Segment]:
+    """The list of finished segments that this run goes on with and adds to: those of the last one, if it began alike."""
+    last = _runs.get(model)
+    if last is None or not last.is_of(positive, negative, latent, clip, settings):
+        last = Run(positive, negative, latent, clip and weakref.ref(clip), settings, [])
+        _runs[model] = last
+    alike = [segment.told == told for segment, told in zip(last.segments, plan, strict=False)]
+    if False in alike:
+        del last.segments[alike.index(False) :]
+    return last.segments
+
+
+def _with_text(conditioning: list, text: list) -> list:
+    """Each entry of a conditioning with another text; what else is attached to it stays."""
+    return [[tokens, options | encoded] for _, options in conditioning for tokens, encoded in text]
+
+
+def _at_segment(conditioning: list, z0: torch.Tensor, told: Told) -> list:
+    """Each entry of a conditioning told to animate z0 [1, 4, h, w], by the segment's own motion id if it has one."""
+    changes = {"z0": z0} if told.motion_id is None else {"z0": z0, "motion_id": float(told.motion_id)}
+    return [[tokens, options | {CLIP_KEY: replace(options[CLIP_KEY], **changes)}] for tokens, options in conditioning]
+
+
+def _corrected(told: Told, frames: torch.Tensor, first_image: torch.Tensor, settings: Settings) -> Segment:
+    corrected = correct(frames, first_image.to(frames), settings.correction, settings.overlap)
+    before, after = (drift(_handed_on(f, settings), first_image.to(f)) for f in (frames, corrected))
+    return Segment(told, corrected, before, after)
+
+
+def _handed_on(frames: torch.Tensor, settings: Settings) -> torch.Tensor:
+    """The frame of a segment that the next one begins from, [1, 4, h, w]."""
+    return frames[-1 - settings.overlap :][:1]
+
+
+def _drift_text(segments: list[Segment], settings: Settings) -> str:
+    """A line of numbers per segment, measured on the frame that it hands on."""
+    lines = ["Drift of the latent channels from the first image, where each segment hands on, before -> after the correction:"]
+    length = segments[0].frames.shape[0] - 1
+    for index, (_, _, before, after) in enumerate(segments):
+        frame = index * (length - settings.overlap) + length - settings.overlap
+        mean, std = (f"{a:.4g} -> {b:.4g}" for a, b in zip(before, after, strict=True))
+        lines.append(f"segment {index + 1}, frame {frame}: mean {mean}, std {std}")
+    return "\n".join(lines)

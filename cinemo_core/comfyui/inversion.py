@@ -1,0 +1,157 @@
+"""Inversion of a clip to initial noise on ComfyUI's sampling, so that patches, LoRA, previews and interruption work as in sampling."""
+
+import logging
+from functools import partial
+
+import comfy.model_management
+import comfy.samplers
+import comfy.utils
+import torch
+
+from ..errors import InputError
+from ..inversion import invert, relative_error, resample_frames
+from ..motion import motion_id
+from ..residual import split_clip, static_clip
+from ..schedule import check_run
+from ..shapes import MIN_FRAMES, PIXELS_PER_LATENT, check_clip_latent, check_finite, check_image, check_video_size
+from .conditioning import ClipCondition, attach_clip, encode_images
+from .sampling import REFERENCE_SCHEDULER, check_cinemo, moving_preview, reference_sigmas, sample_clip
+
+
+class InvertedNoise:
+    """A NOISE that is the same for every seed: the noise of a clip's residuals, [f, 4, h, w], frame 0 zero."""
+
+    seed = 0
+
+    def __init__(self, noise: torch.Tensor):
+        self.noise = noise
+
+    def generate_noise(self, input_latent: dict) -> torch.Tensor:
+        samples = input_latent["samples"]
+        check_clip_latent(samples)
+        if samples.shape != self.noise.shape:
+            raise InputError(
+                f"The inverted noise is that of a clip of {_size(self.noise)}, the sampler works on {_size(samples)}; "
+                "give both the same width, height and frames."
+            )
+        return self.noise.to(samples.dtype, copy=True)
+
+
+def invert_video(
+    model,
+    positive: list,
+    negative: list,
+    vae,
+    images: torch.Tensor | None,
+    latent: dict | None,
+    width: int,
+    height: int,
+    frames: int,
+    steps: int,
+    cfg: float,
+    motion_bucket: int,
+    resize: str = "cover",
+    raw_motion_id: float | None = None,
+    check: bool = True,
+) -> tuple[InvertedNoise, dict, str]:
+    """Invert a clip, given as images [n, h, w, 3 or 4] in 0..1 or as a LATENT, with its own first frame as z0.
+
+    Images are resized to width x height and encoded; either is resampled to `frames` frames. The conditionings are those of
+    the text alone: the clip is attached here. Returns the noise, the LATENT of the clip and a sentence with the error of
+    sampling the clip back with the same settings (`check` false saves that run). Raises InputError for input that does not fit.
+    """
+    check_cinemo(model)
+    check_run(steps, denoise=1.0)
+    network_id = motion_id(motion_bucket) if raw_motion_id is None else raw_motion_id
+    clip = _source(vae, images, latent, width, height, frames, resize)
+    positive, negative = attach_clip(ClipCondition(clip[:1], float(network_id), frames), positive, negative)
+    moves = bool((clip != clip[:1]).any())
+    runs = 2 if check and moves else 1
+    noise = invert_clip(model, positive, negative, clip, steps, cfg, part=(0, runs))
+    if not check:
+        report = "Round trip not measured."
+    elif not moves:
+        report = "The clip stands still: there is no motion to bring back."
+    else:
+        error = round_trip_error(model, positive, negative, clip, noise, steps, cfg, part=(1, runs))
+        report = f"Inverted and sampled back in {steps} steps: the motion returns with a relative error of {error:.3g}."
+    logging.info("Cinemo Invert Video: %s", report)
+    return noise, {"samples": clip}, report
+
+
+def invert_clip(
+    model, positive: list, negative: list, clip: torch.Tensor, steps: int, cfg: float, part: tuple[int, int] = (0, 1)
+) -> InvertedNoise:
+    """Noise from which `sample_clip` with "ddim", the reference's schedule and the same settings gives the clip back.
+
+    clip: unscaled latents [f, 4, h, w] whose frame 0 is the z0 of both conditionings. `part` as in `sample_clip`.
+    """
+    sigmas = reference_sigmas(model, steps, 1.0).flip(0)
+    inverted = comfy.samplers.sample(
+        model,
+        torch.zeros_like(clip),
+        positive,
+        negative,
+        cfg,
+        model.load_device,
+        comfy.samplers.KSAMPLER(ddim_inversion),
+        sigmas,
+        model_options=model.model_options,
+        latent_image=clip,
+        callback=moving_preview(model, len(sigmas) - 1, part),
+        disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
+        seed=InvertedNoise.seed,
+    )
+    scaled = model.model.process_latent_in(inverted.cpu())
+    return InvertedNoise(scaled - scaled[:1])
+
+
+def ddim_inversion(model, x, sigmas, extra_args=None, callback=None, disable=None):
+    """A ComfyUI sampler function for rising sigmas: a clip in, z0 + noise out; see `inversion.invert`."""
+
+    def denoise(frames, sigma):
+        return model(frames, frames.new_full([frames.shape[0]], sigma), **(extra_args or {}))
+
+    def report(step, frames, sigma, denoised):
+        if callback is not None:
+            callback({"x": frames, "i": step, "sigma": sigma, "sigma_hat": sigma, "denoised": denoised})
+
+    return invert(denoise, x, sigmas, report, partial(comfy.utils.model_trange, disable=disable))
+
+
+def round_trip_error(
+    model, positive: list, negative: list, clip: torch.Tensor, noise: InvertedNoise, steps: int, cfg: float, part: tuple[int, int] = (0, 1)
+) -> float:
+    """How far sampling from the inverted noise ends from the clip, which must move: relative RMS of the residuals."""
+    z0, motion = split_clip(clip)
+    still = {"samples": static_clip(z0, clip.shape[0])}
+    _, found = sample_clip(model, positive, negative, still, noise.seed, steps, cfg, "ddim", REFERENCE_SCHEDULER, 1.0, noise, part)
+    return relative_error(found["samples"], motion)
+
+
+def show_on_node(text: str, node_id: str) -> None:
+    """Print a text on a node in the browser, under its widgets."""
+    from server import PromptServer  # not at module level: it brings the whole web server
+
+    PromptServer.instance.send_progress_text(text, node_id)
+
+
+def _source(vae, images, latent, width: int, height: int, frames: int, resize: str) -> torch.Tensor:
+    """The clip to invert as unscaled latents [frames, 4, h, w], from whichever of images and latent is there."""
+    if (images is None) == (latent is None):
+        found = "neither images nor a latent" if images is None else "both images and a latent"
+        raise InputError(f"Cinemo Invert Video got {found}; connect the clip to one of the two.")
+    if latent is not None:
+        if frames < MIN_FRAMES:
+            raise InputError(f"The clip is to have {frames} frame(s); choose {MIN_FRAMES} or more.")
+        check_clip_latent(latent["samples"])
+        check_finite(latent["samples"])
+        return resample_frames(latent["samples"], frames).to(comfy.model_management.intermediate_device())
+    check_video_size(width, height, frames)
+    check_image(images)
+    return encode_images(vae, resample_frames(images, frames), width, height, resize)
+
+
+def _size(samples: torch.Tensor) -> str:
+    frames, _, height, width = samples.shape
+    return f"{frames} frames of {width * PIXELS_PER_LATENT}x{height * PIXELS_PER_LATENT}"
