@@ -124,13 +124,13 @@ class PeakMemory:
 
 
 def memory() -> dict:
+    """Peak of the first evaluation on a CPU, where freed memory may stay with the process; of a later one on a GPU."""
     run = make(options.network)
-    peaks = []
-    for _ in range(WARM_UP + 2):
-        with PeakMemory() as used:
-            run()
-        peaks.append(used.mb)
-    return {"peak_mb": max(peaks[WARM_UP:] if options.device == "cuda" else peaks[:1])}  # on the CPU freed memory stays with the process
+    if options.device == "cuda":
+        run()
+    with PeakMemory() as used:
+        run()
+    return {"peak_mb": used.mb}
 
 
 def profile() -> dict:

@@ -4,6 +4,8 @@ The spatial half of those names is SD1.x's, so without this Load Checkpoint and 
 for SD1.x and leave its temporal layers out.
 """
 
+from typing import Any
+
 import comfy.supported_models
 from comfy.supported_models_base import ClipTarget
 
@@ -18,6 +20,8 @@ CLIP_L_WIDTH = 768
 
 class CinemoCheckpoint(CinemoSupported):
     """The description as ComfyUI's detection uses it: made before the sizes are known, which are read from the tensors."""
+
+    unet_config: dict[str, Any]
 
     @classmethod
     def matches(cls, unet_config, state_dict=None, unet_key_prefix=""):

@@ -8,7 +8,7 @@ import pytest
 from cinemo_pack.tools.client import WorkflowError
 from PIL import Image
 
-SEGMENTS, FRAMES, STEPS = 4, 3, 4
+SEGMENTS, FRAMES, STEPS = 4, 3, 10  # so many steps that a cancel arrives before the last segment is done
 SAMPLER, SAVE = "7", "11"
 
 
@@ -16,6 +16,7 @@ SAMPLER, SAVE = "7", "11"
 def graph(workflow):
     """Image to video with the sampler replaced, as small as it goes."""
     graph = workflow("image_to_video")
+    graph["1"]["inputs"]["decoder"] = "image"  # a temporal one gives a frame other pixels when it sees it among others
     graph["5"]["inputs"] |= {"width": 64, "height": 64, "frames": FRAMES}
     for node in ("6", "9", "10"):  # DCTInit and the video file
         del graph[node]
@@ -46,24 +47,34 @@ def graph(workflow):
     return graph
 
 
-def run(client, graph, interrupt_at: int | None = None) -> tuple[list[int], dict]:
-    """Run; gives the steps that the sampler reported and the outputs. Cancels at a step, as the Cancel button does."""
+def run(client, graph) -> tuple[list[int], dict]:
+    """Run; gives the steps that the sampler reported and the outputs."""
     steps = []
 
     def follow(progress):
         if progress.node == SAMPLER:
             assert progress.maximum == graph[SAMPLER]["inputs"]["segments"] * STEPS
             steps.append(int(progress.value))
-            if steps[-1] == interrupt_at:
+
+    outputs = client.run(graph, follow)
+    return steps, outputs
+
+
+def run_and_cancel(client, graph) -> int:
+    """Cancel, as the Cancel button does, when the third segment is seen to begin; gives the step at which ComfyUI stopped."""
+    steps = []
+
+    def follow(progress):
+        if progress.node == SAMPLER:
+            steps.append(int(progress.value))
+            if steps[-1] == 2 * STEPS + 1:
                 cancel = Thread(target=client.post, args=("/interrupt", {}))
                 cancel.start()
                 cancel.join()
 
-    if interrupt_at is None:
-        return steps, client.run(graph, follow)
     with pytest.raises(WorkflowError, match="CinemoExtendVideo was interrupted"):
         client.run(graph, follow)
-    return steps, {}
+    return steps[-1]
 
 
 def pixels(client, outputs) -> np.ndarray:
@@ -72,24 +83,21 @@ def pixels(client, outputs) -> np.ndarray:
 
 def test_cancelled_and_queued_again(client, graph):
     """ComfyUI hands over the same objects again, so the node goes on where it was."""
-    frames = SEGMENTS * (FRAMES - 1) + 1
-    whole_steps, outputs = run(client, graph)
-    whole = pixels(client, outputs)
-    assert whole_steps == list(range(1, SEGMENTS * STEPS + 1)) and whole.shape[0] == frames
-    assert outputs["12"]["text"][0].count("\nsegment ") == SEGMENTS
+    done = run_and_cancel(client, graph) // STEPS
+    assert 2 <= done < SEGMENTS
 
-    graph[SAMPLER]["inputs"]["seed"] = 1  # other settings, so that nothing is left of the first run
-    run(client, graph, interrupt_at=1)
-    graph[SAMPLER]["inputs"]["seed"] = 0
-    run(client, graph, interrupt_at=2 * STEPS + 1)
-
-    graph[SAMPLER]["inputs"]["segments"] = 2
+    graph[SAMPLER]["inputs"]["segments"] = done
     steps, outputs = run(client, graph)
-    assert steps == [] and np.array_equal(pixels(client, outputs), whole[: 2 * (FRAMES - 1) + 1])
+    so_far = pixels(client, outputs)
+    assert steps == [] and so_far.shape[0] == done * (FRAMES - 1) + 1
+
     graph[SAMPLER]["inputs"]["segments"] = SEGMENTS
     steps, outputs = run(client, graph)
-    assert steps == list(range(2 * STEPS + 1, SEGMENTS * STEPS + 1))
-    assert np.array_equal(pixels(client, outputs), whole)
+    whole = pixels(client, outputs)
+    assert steps == list(range(done * STEPS + 1, SEGMENTS * STEPS + 1))
+    assert whole.shape[0] == SEGMENTS * (FRAMES - 1) + 1
+    assert np.abs(whole[: so_far.shape[0]].astype(int) - so_far).max() <= 1  # a level of rounding: batches of other sizes
+    assert outputs["12"]["text"][0].count("\nsegment ") == SEGMENTS
 
 
 def test_a_mistake_is_one_sentence(client, graph):

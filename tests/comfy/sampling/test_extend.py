@@ -245,27 +245,16 @@ def test_more_segments_and_changed_buckets_sample_from_there_on(model, clip, wat
     assert torch.equal(changed[:FRAMES], longer[:FRAMES])
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"seed": 2},
-        {"steps": 3},
-        {"cfg": 3.0},
-        {"sampler_name": "euler"},
-        {"scheduler": "normal"},
-        {"overlap": 1},
-        {"correction": 0.4},
-        {"cutoff": 0.5},
-        {"noise_level": 900},
-    ],
-    ids=lambda change: next(iter(change)),
-)
-def test_other_settings_sample_anew(model, clip, watch, change):
+OTHER = Settings(seed=2, steps=3, cfg=3.0, sampler_name="euler", scheduler="normal", overlap=1, correction=0.4, cutoff=0.5, noise_level=900)
+
+
+@pytest.mark.parametrize("name", Settings._fields)
+def test_other_settings_sample_anew(model, clip, watch, name):
     latent = {"samples": clip.samples}
     extend(model, clip, 1, latent=latent)
     watch.take()
-    extend(model, clip, 1, latent=latent, **change)
-    assert watch.take() == list(range(1, change.get("steps", 2) + 1))
+    extend(model, clip, 1, latent=latent, **{name: getattr(OTHER, name)})
+    assert watch.take() == list(range(1, (OTHER if name == "steps" else SETTINGS).steps + 1))
 
 
 @pytest.mark.parametrize("name", ["positive", "negative", "latent", "model"])
