@@ -1,0 +1,264 @@
+"""Guidance and conditioning nodes: what each promises in a formula holds for the frames of a clip, and frame 0 stays the image."""
+
+import pytest
+import torch
+from cinemo_pack.cinemo_core.comfyui.conditioning import CLIP_KEY, ClipCondition
+from cinemo_pack.cinemo_core.comfyui.sampling import sample_clip
+from cinemo_pack.cinemo_core.errors import ConditioningError
+from cinemo_pack.cinemo_core.nano import TEXT_WIDTH
+
+from .conftest import FRAMES, HEIGHT, SCALE, WIDTH, Clip, evaluate, make_clip, node, noise_of, noisy, per_frame, relative, sample
+
+SIGMA, CFG = 2.0, 4.0
+
+
+def answers(model, clip: Clip) -> tuple[torch.Tensor, torch.Tensor]:
+    """Clean frames for the positive and for the negative prompt."""
+    return evaluate(model, clip), evaluate(model, clip, cfg=0.0)
+
+
+def prompt(clip: Clip, seed: int, tokens: int = 9) -> list:
+    """Another prompt for the same clip."""
+    text = torch.randn(1, tokens, TEXT_WIDTH, generator=torch.Generator().manual_seed(seed))
+    return [[text, dict(clip.positive[0][1])]]
+
+
+def velocity(frames: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    """The v-prediction that stands for these clean frames."""
+    return (x / (SIGMA**2 + 1) - frames) * (SIGMA**2 + 1) ** 0.5 / SIGMA
+
+
+def length(difference: torch.Tensor) -> torch.Tensor:
+    """Euclidean length of each frame."""
+    return difference.square().sum(dim=(1, 2, 3)).sqrt()
+
+
+def test_rescale_cfg(model, clip):
+    """With multiplier 1 the guided prediction of each frame varies as much as the unguided one; with 0 nothing changes."""
+    positive, _ = answers(model, clip)
+    plain = evaluate(model, clip, cfg=CFG)
+    assert relative(evaluate(node("RescaleCFG", model=model, multiplier=0.0), clip, cfg=CFG), plain) <= 1e-5
+    found = evaluate(node("RescaleCFG", model=model, multiplier=1.0), clip, cfg=CFG)
+    spread = [velocity(frames, noisy(clip, SIGMA)).std(dim=(1, 2, 3)) for frames in (found, positive, plain)]
+    torch.testing.assert_close(spread[0], spread[1], rtol=1e-4, atol=0)
+    assert (spread[2][1:] > 1.05 * spread[1][1:]).all()
+    torch.testing.assert_close(found[:1], clip.z0, rtol=0, atol=1e-4)
+
+
+def test_apg(model, clip):
+    """The step away from the negative is no longer than the threshold, frame by frame; with eta 0 nothing of it lies along the frame."""
+    positive, negative = answers(model, clip)
+    difference = positive - negative
+
+    def step(**options):
+        patched = node("APG", model=model, **{"eta": 1.0, "norm_threshold": 0.0, "momentum": 0.0} | options)
+        return (evaluate(patched, clip, cfg=CFG) - negative - difference) / CFG
+
+    threshold = length(difference)[1:].mean()
+    torch.testing.assert_close(step(), difference, rtol=0, atol=1e-4)
+    limited = step(norm_threshold=threshold.item())
+    torch.testing.assert_close(length(limited), length(difference).clamp(max=threshold), rtol=1e-4, atol=1e-4)
+    along = (step(eta=0.0) * positive).sum(dim=(1, 2, 3)) / (difference * positive).sum(dim=(1, 2, 3))
+    assert along[1:].abs().max() < 1e-3
+
+
+def test_apg_momentum(model, clip):
+    still = node("APG", model=model, eta=1.0, norm_threshold=5.0, momentum=0.0)
+    moving = node("APG", model=model, eta=1.0, norm_threshold=5.0, momentum=-0.5)
+    assert relative(sample(moving, clip), sample(still, clip)) > 1e-3
+    assert torch.equal(evaluate(moving, clip, cfg=CFG), evaluate(still, clip, cfg=CFG))  # the first step has nothing to go on
+
+
+def test_cfg_zero_star(model, clip):
+    """Its scale of the negative comes from the noise, which frame space leaves alone; it is applied to the frame, as to an image."""
+    positive, negative = answers(model, clip)
+    x = noisy(clip, SIGMA)
+    scale = ((x - positive) * (x - negative)).sum(dim=(1, 2, 3)) / (x - negative).square().sum(dim=(1, 2, 3))
+    expected = evaluate(model, clip, cfg=CFG) + negative * (1 - scale)[:, None, None, None] * (CFG - 1)
+    found = evaluate(node("CFGZeroStar", model=model), clip, cfg=CFG)
+    assert relative(found, expected) <= 1e-5 and (per_frame(found - evaluate(model, clip, cfg=CFG))[1:] > 0.1).all()
+    torch.testing.assert_close(found[:1], clip.z0, rtol=0, atol=1e-4)
+
+
+def test_video_linear_cfg(model, clip):
+    """Guidance rises from frame to frame: each is what plain sampling gives at its own scale."""
+    positive, negative = answers(model, clip)
+    scales = torch.linspace(1.5, CFG, FRAMES)
+    found = evaluate(node("VideoLinearCFGGuidance", model=model, min_cfg=1.5), clip, cfg=CFG)
+    assert relative(found, negative + scales[:, None, None, None] * (positive - negative)) <= 1e-5
+    for frame in range(1, FRAMES):
+        assert relative(found[frame], evaluate(model, clip, cfg=scales[frame].item())[frame]) <= 1e-5
+
+
+@pytest.mark.parametrize("name", ["CFGNorm", "TCFG", "FreSca", "NAGuidance"])
+def test_other_guidance(model, clip, name):
+    options = {
+        "CFGNorm": {"strength": 1.0},
+        "FreSca": {"scale_low": 1.0, "scale_high": 1.25, "freq_cutoff": 2},
+        "NAGuidance": {"nag_scale": 5.0, "nag_alpha": 0.5, "nag_tau": 1.5},
+    }
+    base = evaluate(model, clip, cfg=CFG)
+    found = evaluate(node(name, model=model, **options.get(name, {})), clip, cfg=CFG)
+    assert (per_frame(found - base)[1:] > 0.05).all()
+    torch.testing.assert_close(found[:1], clip.z0, rtol=0, atol=1e-4)
+
+
+def test_mahiro_moves_frame_0_of_the_stock_sampler_only(model, clip):
+    patched = node("Mahiro", model=model)
+    assert per_frame(evaluate(patched, clip, cfg=CFG) - clip.z0)[0] > 0.01
+    frames, _ = sample_clip(patched, clip.positive, clip.negative, {"samples": clip.samples}, 1, 2, CFG, "ddim", "cinemo_ddim", 1.0)
+    assert torch.equal(frames["samples"][:1], clip.samples[:1])
+
+
+def test_skip_layer_guidance_has_nothing_to_skip(model, clip):
+    """It leaves out blocks of transformers; a UNet has none, SD1.x no more than this one."""
+    options = {"double_layers": "0, 1, 2", "single_layers": "0, 1, 2", "scale": 3.0, "start_percent": 0.0, "end_percent": 1.0}
+    patched = node("SkipLayerGuidanceDiT", model=model, **options, rescaling_scale=0.0)
+    assert relative(evaluate(patched, clip, cfg=CFG), evaluate(model, clip, cfg=CFG)) <= 1e-5
+
+
+def test_timestep_range(model, clip):
+    sampling = model.get_model_object("model_sampling")
+    early, late = sampling.percent_to_sigma(0.25), sampling.percent_to_sigma(0.75)
+    other = prompt(clip, 20)
+    first = node("ConditioningSetTimestepRange", conditioning=clip.positive, start=0.0, end=0.5)
+    second = node("ConditioningSetTimestepRange", conditioning=other, start=0.5, end=1.0)
+    both = clip.with_positive(node("ConditioningCombine", conditioning_1=first, conditioning_2=second))
+    assert relative(evaluate(model, both, early), evaluate(model, clip, early)) <= 1e-5
+    assert relative(evaluate(model, both, late), evaluate(model, clip.with_positive(other), late)) <= 1e-5
+
+
+def test_combine(model, clip):
+    """Two prompts count half each; two clips with different motion likewise."""
+    others = [prompt(clip, 20), [[clip.positive[0][0], {CLIP_KEY: ClipCondition(clip.samples[:1], 80.0, FRAMES)}]]]
+    for other in others:
+        both = node("ConditioningCombine", conditioning_1=clip.positive, conditioning_2=other)
+        first, second = evaluate(model, clip), evaluate(model, clip.with_positive(other))
+        assert relative(evaluate(model, clip.with_positive(both)), (first + second) / 2) <= 1e-5
+        assert relative(first, second) > 0.01
+
+
+def test_concat(model, clip):
+    """Prompts of different lengths; the tokens of both count."""
+    other = prompt(clip, 20, tokens=5)
+    joined = node("ConditioningConcat", conditioning_to=clip.positive, conditioning_from=other)
+    written = [[torch.cat([clip.positive[0][0], other[0][0]], dim=1), clip.positive[0][1]]]
+    expected = evaluate(model, clip.with_positive(written), cfg=CFG)
+    assert torch.equal(evaluate(model, clip.with_positive(joined), cfg=CFG), expected)
+    assert relative(evaluate(model, clip, cfg=CFG), expected) > 0.01
+
+
+def test_average(model, clip):
+    other = prompt(clip, 20)
+    mixed = node("ConditioningAverage", conditioning_to=clip.positive, conditioning_from=other, conditioning_to_strength=0.25)
+    written = [[clip.positive[0][0] * 0.25 + other[0][0] * 0.75, clip.positive[0][1]]]
+    assert torch.equal(evaluate(model, clip.with_positive(mixed)), evaluate(model, clip.with_positive(written)))
+
+
+def test_area(model):
+    """Two prompts on two halves: each half is what its own prompt makes of its own half of the image, apart from the other."""
+    clip = make_clip(width=2 * WIDTH)
+    other = prompt(clip, 20)
+    halves = [
+        node("ConditioningSetArea", conditioning=text, width=WIDTH * 8, height=HEIGHT * 8, x=x * 8, y=0, strength=1.0)
+        for text, x in ((clip.positive, 0), (other, WIDTH))
+    ]
+    both = clip.with_positive(node("ConditioningCombine", conditioning_1=halves[0], conditioning_2=halves[1]))
+    found = evaluate(model, both)
+    for text, columns in ((clip.positive, slice(0, WIDTH)), (other, slice(WIDTH, None))):
+        samples = clip.samples[..., columns].contiguous()
+        alone = [[text[0][0], {CLIP_KEY: ClipCondition(samples[:1], clip.positive[0][1][CLIP_KEY].motion_id, FRAMES)}]]
+        half = Clip(samples[:1] * SCALE, samples, alone, alone)
+        expected = evaluate(model, half, noise=noise_of(clip)[..., columns])
+        assert relative(found[..., columns], expected) <= 1e-5
+
+
+def test_mask(model, clip):
+    """Two prompts under two masks: each place is what its prompt makes of the whole."""
+    other = prompt(clip, 20)
+    left = torch.zeros(1, HEIGHT, WIDTH)
+    left[..., : WIDTH // 2] = 1
+    parts = [
+        node("ConditioningSetMask", conditioning=text, mask=mask, strength=1.0, set_cond_area="default")
+        for text, mask in ((clip.positive, left), (other, 1 - left))
+    ]
+    both = node("ConditioningCombine", conditioning_1=parts[0], conditioning_2=parts[1])
+    first, second = evaluate(model, clip), evaluate(model, clip.with_positive(other))
+    assert relative(evaluate(model, clip.with_positive(both)), torch.where(left[None] > 0, first, second)) <= 1e-5
+
+
+def test_mask_per_frame(model, clip):
+    """A mask of F frames hands the clip from one prompt to the other over time."""
+    other = prompt(clip, 20)
+    share = torch.linspace(1, 0, FRAMES)[:, None, None].expand(-1, HEIGHT, WIDTH)
+    parts = [
+        node("ConditioningSetMask", conditioning=text, mask=mask, strength=1.0, set_cond_area="default")
+        for text, mask in ((clip.positive, share), (other, 1 - share))
+    ]
+    both = node("ConditioningCombine", conditioning_1=parts[0], conditioning_2=parts[1])
+    first, second = evaluate(model, clip), evaluate(model, clip.with_positive(other))
+    expected = first * share[:, None] + second * (1 - share[:, None])
+    assert relative(evaluate(model, clip.with_positive(both)), expected) <= 1e-5
+
+
+def test_prompt_per_frame(model, clip):
+    """A batch of F prompts: equal ones are one prompt; one that differs moves its own frame most."""
+    text, options = clip.positive[0]
+    base = evaluate(model, clip)
+    same = text.repeat(FRAMES, 1, 1)
+    assert relative(evaluate(model, clip.with_positive([[same, options]])), base) <= 1e-5
+    for frame in range(1, FRAMES):
+        travel = same.clone()
+        travel[frame] = prompt(clip, 20)[0][0][0]
+        moved = per_frame(evaluate(model, clip.with_positive([[travel, options]])) - base)
+        assert moved.argmax() == frame and moved[frame] > 1.5 * moved.sort().values[-2]
+
+
+def test_another_number_of_prompts_is_refused(model, clip):
+    text, options = clip.positive[0]
+    expected = f"The conditioning holds 3 prompts for a clip of {FRAMES} frames; give one prompt, or one per frame."
+    with pytest.raises(ConditioningError, match=expected):
+        evaluate(model, clip.with_positive([[text.repeat(3, 1, 1), options]]))
+
+
+def test_perp_neg(model, clip):
+    """Of the negative only what is perpendicular to the positive counts, measured over the whole clip."""
+    empty = prompt(clip, 20)
+    positive, negative = answers(model, clip)
+    nothing = evaluate(model, clip.with_positive(empty))
+    towards, away = positive - nothing, negative - nothing
+    expected = nothing + CFG * (towards - 0.7 * (away - (away * towards).sum() / towards.square().sum() * towards))
+    guider = node(
+        "PerpNegGuider",
+        model=model,
+        positive=clip.positive,
+        negative=clip.negative,
+        empty_conditioning=empty,
+        cfg=CFG,
+        neg_scale=0.7,
+    )
+    found = evaluate(model, clip, guider=guider)
+    assert relative(found, expected) <= 1e-5 and relative(evaluate(model, clip, cfg=CFG), expected) > 0.01
+    torch.testing.assert_close(found[:1], clip.z0, rtol=0, atol=1e-4)
+
+
+def test_perp_neg_needs_a_clip_on_its_empty_prompt_too(model, clip):
+    """Straight from CLIPTextEncode it is refused; ConditioningZeroOut of the negative, which keeps the clip, will do."""
+    parts = {"model": model, "positive": clip.positive, "negative": clip.negative, "cfg": CFG, "neg_scale": 1.0}
+    bare = node("PerpNegGuider", empty_conditioning=[[prompt(clip, 20)[0][0], {}]], **parts)
+    expected = "pass positive and negative through Cinemo Motion Conditioning before the sampler."
+    with pytest.raises(ConditioningError, match=expected):
+        evaluate(model, clip, guider=bare)
+    empty = node("ConditioningZeroOut", conditioning=clip.negative)
+    assert evaluate(model, clip, guider=node("PerpNegGuider", empty_conditioning=empty, **parts)).isfinite().all()
+
+
+def test_dual_cfg(model, clip):
+    """A guider with a third conditioning between positive and negative."""
+    middle = prompt(clip, 20)
+    positive, negative = answers(model, clip)
+    between = evaluate(model, clip.with_positive(middle))
+    expected = negative + 3.0 * (between + 2.0 * (positive - between) - negative)
+    parts = {"cond1": clip.positive, "cond2": middle, "negative": clip.negative, "cfg_conds": 2.0, "cfg_cond2_negative": 3.0}
+    guider = node("DualCFGGuider", model=model, style="nested", **parts)
+    assert relative(evaluate(model, clip, guider=guider), expected) <= 1e-5

@@ -1,0 +1,238 @@
+"""Operations on the MODEL: other noise schedules, merging, caching of steps, compiling, context windows, previews."""
+
+import re
+import time
+from dataclasses import replace
+
+import comfy.patcher_extension
+import comfy.taesd.taesd
+import latent_preview
+import pytest
+import torch
+from cinemo_pack.cinemo_core.comfyui.sampling import reference_sigmas, sample_clip
+from cinemo_pack.cinemo_core.comfyui.unet_loader import load_unet
+from cinemo_pack.cinemo_core.errors import InputError
+from cinemo_pack.cinemo_core.nano import draw
+from cinemo_pack.cinemo_core.schedule import alphas_cumprod, sigma_of
+from comfy.ldm.modules.attention import attention_pytorch
+from safetensors.torch import save_file
+
+from .conftest import SCALE, SMALL, evaluate, make_clip, node, noise_of, per_frame, relative, sample, watch_attention, weights_of
+
+
+def loaded_from(weights: dict, place):
+    save_file(weights, place / "unet.safetensors")
+    return load_unet(str(place / "unet.safetensors"), "fp32")
+
+
+def test_model_sampling_discrete(model, clip):
+    """Rebuilds Cinemo's own betas: with eps nothing changes, with zero terminal SNR only the noise levels do."""
+    same = node("ModelSamplingDiscrete", model=model, sampling="eps", zsnr=False)
+    assert torch.equal(sample(same, clip), sample(model, clip))
+    sigmas = same.get_model_object("model_sampling").sigmas
+    torch.testing.assert_close(sigmas.double(), sigma_of(alphas_cumprod()), rtol=1e-4, atol=0)
+    zero_snr = node("ModelSamplingDiscrete", model=model, sampling="eps", zsnr=True)
+    assert zero_snr.get_model_object("model_sampling").sigma_max > 4000 > 200 > sigmas[-1]
+    assert reference_sigmas(zero_snr, 10, 1.0)[0] > reference_sigmas(model, 10, 1.0)[0]
+    assert sample(zero_snr, clip).isfinite().all()
+
+
+def test_v_prediction(model, clip):
+    """The network's answer is read as v of the residual: what it means for x0 follows from it, and z0 is added as before."""
+    sigma, other = 2.0, node("ModelSamplingDiscrete", model=model, sampling="v_prediction", zsnr=False)
+    x = clip.samples * SCALE + sigma * noise_of(clip) - clip.z0
+    answer = (x - (evaluate(model, clip, sigma) - clip.z0)) / sigma
+    expected = x / (sigma**2 + 1) - answer * sigma / (sigma**2 + 1) ** 0.5 + clip.z0
+    expected[:1] = clip.z0
+    assert relative(evaluate(other, clip, sigma), expected) <= 1e-5
+
+
+def test_lcm(model, clip):
+    """Its 50 noise levels serve ComfyUI's schedulers; the authors' schedule needs all 1000 and says so."""
+    other = node("ModelSamplingDiscrete", model=model, sampling="lcm", zsnr=False)
+    assert sample(other, clip).isfinite().all()
+    with pytest.raises(InputError, match=r"The model's noise table has shape \[50\], DDIM needs one sigma for each of 1000 timesteps"):
+        sample_clip(other, clip.positive, clip.negative, {"samples": clip.samples}, 1, 4, 4.0, "ddim", "cinemo_ddim", 1.0)
+
+
+def test_merge_simple(model, clip, small_weights, tmp_path):
+    others = weights_of(SMALL, "other.")
+    merged = node("ModelMergeSimple", model1=model, model2=loaded_from(others, tmp_path), ratio=0.25)
+    (tmp_path / "expected").mkdir()
+    expected = loaded_from({name: 0.25 * w + 0.75 * others[name] for name, w in small_weights.items()}, tmp_path / "expected")
+    assert relative(sample(merged, clip), sample(expected, clip)) <= 1e-5
+    assert relative(sample(model, clip), sample(expected, clip)) > 0.1
+
+
+@pytest.mark.parametrize(
+    ("name", "ratios", "first"),
+    [
+        ("ModelMergeBlocks", {"input": 1.0, "middle": 0.5, "out": 0.0}, "input"),
+        (
+            "ModelMergeSD1",
+            {"time_embed.": 1.0, "input_blocks.1.": 0.2, "middle_block.1.": 0.5, "output_blocks.2.": 0.0},
+            "time_embed.",
+        ),
+    ],
+)
+def test_merge_by_block(model, clip, small_weights, tmp_path, name, ratios, first):
+    """The temporal layers go with their block, the motion embedding with the first ratio of the node."""
+    others = weights_of(SMALL, "other.")
+
+    def ratio(key):
+        return ratios[max((part for part in ratios if key.startswith(part)), key=len, default=first)]
+
+    merged = node(name, model1=model, model2=loaded_from(others, tmp_path), **ratios)
+    (tmp_path / "expected").mkdir()
+    expected = {key: ratio(key) * w + (1 - ratio(key)) * others[key] for key, w in small_weights.items()}
+    assert relative(sample(merged, clip), sample(loaded_from(expected, tmp_path / "expected"), clip)) <= 1e-5
+
+
+def test_merge_with_sd15(model, clip, small_weights, sd15, tmp_path):
+    """The look of an SD1.x model goes into Cinemo's spatial layers; its temporal ones stay as they are."""
+    merged = node("ModelMergeSimple", model1=model, model2=sd15, ratio=0.6)
+    spatial = sd15.model.diffusion_model.state_dict()
+    assert set(small_weights) - set(spatial) == {name for name in small_weights if re.search("attn_temp|norm_temp|motion_embed", name)}
+    expected = {name: 0.6 * w + 0.4 * spatial[name] if name in spatial else w for name, w in small_weights.items()}
+    assert relative(sample(merged, clip), sample(loaded_from(expected, tmp_path), clip)) <= 1e-5
+
+
+def cached(model, name: str, threshold: float):
+    return node(name, model=model, reuse_threshold=threshold, start_percent=0.1, end_percent=0.9, verbose=False)
+
+
+@pytest.mark.parametrize("name", ["EasyCache", "LazyCache"])
+def test_cached_steps(model, clip, name, capsys):
+    """The higher the threshold, the fewer evaluations and the larger the error; at 0 there is neither."""
+    runs = []
+    for threshold in (None, 0.0, 0.05, 1.0):
+        patched = model.clone() if threshold is None else cached(model, name, threshold)
+        calls = []
+        watch_attention(patched, lambda q, k, v, heads, calls=calls: calls.append(1))
+        start = time.perf_counter()
+        frames = sample(patched, clip, steps=12)
+        runs.append((time.perf_counter() - start, len(calls), frames))
+    plain_seconds, plain_calls, plain = runs[0]
+    with capsys.disabled():
+        for threshold, (seconds, calls, frames) in zip((0.0, 0.05, 1.0), runs[1:], strict=True):
+            told = f"{plain_seconds / seconds:.2f}x as fast, {calls / plain_calls:.0%} of the evaluations"
+            print(f"\n{name} with threshold {threshold}: {told}, relative error {relative(frames, plain):.2g}", end="")
+    calls = [calls / plain_calls for _, calls, _ in runs[1:]]
+    errors = [relative(frames, plain) for _, _, frames in runs[1:]]
+    assert calls[0] == 1 and errors[0] == 0
+    assert calls[2] < calls[1] < 1 and 0 < errors[1] < errors[2] < 1
+
+
+def test_torch_compile(tmp_path):
+    """The compiled network gives what the plain one gives, and is compiled anew for another number of frames.
+
+    With the tracing of the node and its guards, without a code generator, which takes minutes on a CPU.
+    """
+    one_level = replace(SMALL, channel_mult=(1,), num_res_blocks=(1,), transformer_depth=(1,), transformer_depth_output=(1, 1))
+    with torch.inference_mode():
+        model = loaded_from(weights_of(replace(one_level, transformer_depth_middle=0)), tmp_path)
+        options = model.model_options["transformer_options"]
+        options["optimized_attention_override"] = lambda _, *args, **kwargs: attention_pytorch(*args, **kwargs)
+        compiled = node("TorchCompileModel", model=model, backend="eager")
+        for frames in (4, 3):
+            clip = make_clip(frames)
+            assert relative(evaluate(compiled, clip), evaluate(model, clip)) <= 1e-5
+    frames_compiled = torch._dynamo.utils.counters["frames"]["ok"]
+    torch._dynamo.reset()
+    assert frames_compiled > 0
+
+
+def windowed(model, schedule: str, length: int = 16, overlap: int = 4, **options):
+    return node(
+        "ContextWindowsManual",
+        model=model,
+        context_length=length,
+        context_overlap=overlap,
+        context_schedule=schedule,
+        **{"context_stride": 1, "closed_loop": False, "fuse_method": "pyramid", "dim": 0, "freenoise": False} | options,
+    )
+
+
+@pytest.mark.parametrize(
+    ("schedule", "options"),
+    [
+        ("standard_static", {}),
+        ("standard_static", {"causal_window_fix": False, "freenoise": True}),
+        ("standard_uniform", {"context_stride": 2}),
+        ("looped_uniform", {"closed_loop": True}),
+        ("batched", {"overlap": 0, "fuse_method": "flat"}),
+    ],
+)
+def test_context_windows(model, schedule, options):
+    """48 frames in windows of 16: every window sees z0, frame 0 stays the image, and no evaluation holds more than 18 frames."""
+    clip = make_clip(frames=48)
+    model = windowed(model, schedule, **options)
+    seen = []
+
+    def watch(executor, x, *args, **kwargs):
+        torch.testing.assert_close(x[:1], clip.z0)
+        seen.append(x.shape[0])
+        return executor(x, *args, **kwargs)
+
+    model.add_wrapper(comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL, watch)
+    out = evaluate(model, clip)
+    assert out.shape[0] == 48 and out.isfinite().all()
+    torch.testing.assert_close(out[:1], clip.z0, rtol=0, atol=1e-5)
+    assert (per_frame(out - clip.z0)[1:] > 0.1).all()
+    assert len(seen) >= 3 and max(seen) <= 18
+
+
+def test_windows_follow_a_prompt_per_frame(model):
+    """Each window reads its own part of F prompts: a change in the last frames leaves the first ones alone."""
+    clip = make_clip(frames=48)
+    model = windowed(model, "standard_static")
+    text, options = clip.positive[0]
+    travel = text.repeat(48, 1, 1)
+    base = evaluate(model, clip.with_positive([[travel, options]]))
+    assert relative(base, evaluate(model, clip)) <= 1e-5
+    travel[-4:] = -text
+    moved = per_frame(evaluate(model, clip.with_positive([[travel, options]])) - base)
+    assert (moved[:28] == 0).all() and moved[-4:].min() > 2 * moved[28:-4].max()
+
+
+class Previews:
+    """The images that samplers show: `seen`, as bytes."""
+
+    def __init__(self, monkeypatch, method: str, previewer: type):
+        self.seen = []
+        decode = previewer.decode_latent_to_preview
+
+        def watch(previewer, x0):
+            image = decode(previewer, x0)
+            self.seen.append(image.tobytes())
+            return image
+
+        monkeypatch.setattr(previewer, "decode_latent_to_preview", watch)
+        monkeypatch.setattr(latent_preview.args, "preview_method", latent_preview.LatentPreviewMethod.from_string(method))
+
+    def of(self, run) -> list:
+        self.seen.clear()
+        run()
+        return list(self.seen)
+
+
+def run_ours(model, clip):
+    sample_clip(model, clip.positive, clip.negative, {"samples": clip.samples}, 1, 4, 4.0, "ddim", "cinemo_ddim", 1.0)
+
+
+def test_latent2rgb_previews_move(model, clip, monkeypatch):
+    previews = Previews(monkeypatch, "latent2rgb", latent_preview.Latent2RGBPreviewer)
+    for run in (lambda: run_ours(model, clip), lambda: sample(model, clip, steps=4)):
+        seen = previews.of(run)
+        assert len(seen) == 4 and len(set(seen)) > 2
+
+
+def test_taesd_previews(model, clip, folder, monkeypatch):
+    """They move with the residual KSampler. With a stock sampler they show frame 0, the first one of every batch: the image."""
+    decoder = comfy.taesd.taesd.Decoder()
+    save_file({k: draw(k, tuple(w.shape)).float() for k, w in decoder.state_dict().items()}, folder / "taesd_decoder.safetensors")
+    previews = Previews(monkeypatch, "taesd", latent_preview.TAESDPreviewerImpl)
+    ours = previews.of(lambda: run_ours(model, clip))
+    assert len(ours) == 4 and len(set(ours)) == 4
+    stock = previews.of(lambda: sample(model, clip, steps=4))
+    assert len(stock) == 4 and len(set(stock)) == 1
