@@ -16,7 +16,8 @@ from cinemo_pack.tests.goldens import load, meta
 
 @pytest.fixture(scope="module")
 def diffusers_ddim():
-    diffusers = pytest.importorskip("diffusers")
+    import diffusers
+
     return diffusers.DDIMScheduler(
         num_train_timesteps=1000,
         beta_start=1e-4,
