@@ -1,0 +1,59 @@
+"""Captions and input images of the generated clips."""
+
+import pytest
+from cinemo_pack.cinemo_core.errors import InputError
+from cinemo_pack.cinemo_core.evaluation.captions import find_images, for_clips, read_captions
+from cinemo_pack.cinemo_core.evaluation.clips import Clip
+from PIL import Image
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("c.csv", 'video,caption,more\na/one.mp4,"a cat, asleep",1\nframes.v2,a dog ,2\n'),
+        ("c.csv", '\ufeffcaption,video\r\n"a cat, asleep",a/one\r\na dog,frames.v2\r\n'),
+        ("c.jsonl", '{"video": "a/one.avi", "caption": "a cat, asleep"}\n\n{"video": "frames.v2", "caption": "a dog", "n": 3}\n'),
+    ],
+)
+def test_both_forms(tmp_path, name, text):
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    assert read_captions(tmp_path / name) == {"a/one": "a cat, asleep", "frames.v2": "a dog"}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("c.csv", "file,caption\na,b\n", r"Row 1 of .*c.csv is \{'file': 'a', 'caption': 'b'\}; every row needs video and caption"),
+        ("c.csv", "video,caption\na,b\nc,\n", "Row 2"),
+        ("c.csv", "video,caption\na\n", "Row 1"),
+        ("c.jsonl", '{"video": "a", "caption": 3}', "Row 1"),
+        ("c.jsonl", "[1]", "Row 1"),
+        ("c.jsonl", "{video", r"c.jsonl is not JSONL \("),
+        ("c.txt", "a b", "neither .csv nor .jsonl"),
+        (None, "", "does not exist; give a CSV or JSONL file"),
+    ],
+)
+def test_bad_files(tmp_path, name, text, message):
+    if name:
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    with pytest.raises(InputError, match=message):
+        read_captions(tmp_path / (name or "absent.csv"))
+
+
+def test_images_are_told_by_the_names_of_their_clips(tmp_path):
+    (tmp_path / "a").mkdir()
+    for name in ("a/one.png", "two.jpg"):
+        Image.new("RGB", (8, 8)).save(tmp_path / name)
+    assert find_images(tmp_path) == {"a/one": tmp_path / "a/one.png", "two": tmp_path / "two.jpg"}
+
+
+def test_no_images(tmp_path):
+    with pytest.raises(InputError, match="holds no images; give the folder of the input images"):
+        find_images(tmp_path / "absent")
+
+
+def test_clips_without_a_caption_are_named(tmp_path):
+    clips = [Clip(name, tmp_path / name) for name in "abcde"]
+    assert for_clips(clips[:2], {"a": "x", "b": "y", "z": "other"}, "caption", tmp_path) == {"a": "x", "b": "y"}
+    with pytest.raises(InputError, match=r"4 generated clips have no caption in .*: b, c, d, \.\.\.; add them"):
+        for_clips(clips, {"a": "x"}, "caption", tmp_path)
