@@ -73,7 +73,11 @@ class Run:
         return same and (self.clip and self.clip()) is clip and self.settings == settings
 
 
-_runs: weakref.WeakKeyDictionary[Any, Run] = weakref.WeakKeyDictionary()  # the last run of each MODEL
+# The last run of each MODEL: the one state of this pack that outlives an execution. ComfyUI has no better place for it. A V3
+# node has no instance to keep it on. ComfyUI's cache keeps outputs of nodes that have ended, so it would need a node per
+# segment, by node expansion: these inner nodes would stand in every menu, count their steps apart, be named in errors, get
+# links where values are to be checked first, and forget everything where the cache is off.
+_runs: weakref.WeakKeyDictionary[Any, Run] = weakref.WeakKeyDictionary()
 
 
 def extend_video(

@@ -19,6 +19,8 @@ from ..models.cinemo.unet import CinemoUNet
 from ..shapes import check_clip_latent
 from .conditioning import CLIP_KEY, CONDClip, CONDText, check_clip
 
+SD15_SETTINGS = {"image_size": 32, "use_spatial_transformer": True, "legacy": False}  # what SD1.x's networks take beside their sizes
+
 
 def moving_frame(x0):
     """The last frame of a clip: what a preview shows, since the first one stands still."""
@@ -56,6 +58,8 @@ class CinemoNetwork(CinemoUNet):
 class CinemoModel(comfy.model_base.BaseModel):
     def __init__(self, model_config, device=None):
         super().__init__(model_config, comfy.model_base.ModelType.EPS, device=device, unet_model=CinemoNetwork)
+        # From this description ComfyUI's Control-LoRA builds its ControlNet, which takes more than the sizes.
+        self.model_config.unet_config = self.model_config.unet_config | SD15_SETTINGS
 
     def extra_conds(self, **kwargs):
         clip = kwargs.get(CLIP_KEY)

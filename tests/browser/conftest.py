@@ -11,6 +11,7 @@ import av
 import numpy as np
 import pytest
 from cinemo_pack.tests.workflows import NANO_BUNDLE, WORKFLOWS
+from cinemo_pack.tests.workflows.sd15_files import WIDE_BUNDLE, write_controlnet, write_lora, write_wide_bundle
 from cinemo_pack.tests.workflows.stock_files import write_stock_files
 from cinemo_pack.tools.environment import current_comfyui
 from cinemo_pack.tools.nano import nano_checkpoint
@@ -84,6 +85,15 @@ def stock_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("stock")
     write_stock_files(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def sd15_files(server: Server) -> None:
+    """Puts a LoRA, a ControlNet and a Cinemo that the ControlNet fits into the server's model folders; no checkpoint of another model."""
+    models = server.base / "models"
+    write_lora(models)
+    write_controlnet(models)
+    write_wide_bundle(models / "diffusers" / WIDE_BUNDLE)
 
 
 def write_video(path: Path) -> None:

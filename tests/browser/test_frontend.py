@@ -3,11 +3,19 @@
 import time
 
 import pytest
-from cinemo_pack.tests.workflows import NAMES, as_twin, pack_inputs, read_twin, read_workflow, without_frames
+from cinemo_pack.tests.workflows import NAMES, as_twin, pack_inputs, read_twin, read_workflow, switched_on, to_prompt, without_frames
+from cinemo_pack.tests.workflows.sd15_files import WIDE_BUNDLE
 
 SECONDS_TO_RUN = 120
-TINY = {
+TINY = {  # by the title of a node, or by its type
     "CinemoBundleLoader": {"bundle": "cinemo-nano"},
+    "Width": {"value": 64},
+    "Height": {"value": 64},
+    "Frames": {"value": 3},
+    "Steps": {"value": 2},
+    "Frame 0": {},
+    "CinemoExtendVideo": {"segments": 2, "steps": 2},
+    "CinemoMotionBucketFromVideo": {"width": 64, "height": 64, "frame_stride": 1},
     "CinemoMotionConditioning": {"width": 64, "height": 64, "frames": 3},
     "ImageFromBatch": {"length": 3},
     "ImageScale": {"width": 64, "height": 64},
@@ -20,7 +28,7 @@ LOAD = "workflow => app.loadGraphData(workflow)"
 PROMPT = "async () => (await app.graphToPrompt()).output"
 SET_WIDGETS = """wanted => {
     for (const node of app.graph.nodes)
-        for (const [name, value] of Object.entries(wanted[node.type] ?? {}))
+        for (const [name, value] of Object.entries(wanted[node.title] ?? wanted[node.type] ?? {}))
             node.widgets.find(widget => widget.name === name).value = value
 }"""
 # Nodes that the frontend could not make, or that overlap although the file says that they do not.
@@ -31,22 +39,28 @@ OVERLAPS = """() => {
     return boxes.flatMap((a, i) => boxes.slice(i + 1).filter(b => meet(a, b)).map(b => [a[0], b[0]]))
 }"""
 SQUARE = {"x": 200, "y": 150, "width": 640, "height": 640}
-# Shows the two groups before the last in the middle of the square.
-SHOW_MIDDLE = """square => {
-    const [a, b] = app.graph.groups.slice(-3, -1)
+# The first of the two groups that a thumbnail shows, where these are not the two before the last one.
+SHOWN_FROM = {"controlnet": 2, "lora": 1, "match_motion": 2, "motion_transfer": 4, "video_editing": 4}
+# Shows them in the middle of the square; if they are too large for that, their beginning: below a scale of 0.6 there is no text.
+SHOW_GROUPS = """([square, first]) => {
+    const [a, b] = first ? app.graph.groups.slice(first) : app.graph.groups.slice(-3)
     const [width, height] = [b.pos[0] + b.size[0] - a.pos[0], a.size[1]]
-    const scale = 0.97 * square.width / Math.max(width, height)
+    const scale = Math.max(0.62, 0.97 * square.width / Math.max(width, height))
+    const offset = (start, size, from, room) => (from + Math.max(0, (room - size * scale) / 2)) / scale - start
     app.canvas.ds.scale = scale
     app.canvas.ds.offset = [
-        (square.x + square.width / 2) / scale - a.pos[0] - width / 2,
-        (square.y + square.height / 2) / scale - a.pos[1] - height / 2,
+        offset(a.pos[0], width, square.x, square.width),
+        offset(a.pos[1], height, square.y, square.height),
     ]
     app.canvas.setDirty(true, true)
 }"""
-CARDS_HAVE_PICTURES = """names => names.every(name => {
-    const picture = document.querySelector(`[data-testid="template-workflow-cinemo_${name}"] img`)
+# Cards have a picture while they are in view.
+CARD_HAS_PICTURE = """name => {
+    const card = document.querySelector(`[data-testid="template-workflow-cinemo_${name}"]`)
+    card?.scrollIntoView({block: 'center'})
+    const picture = card?.querySelector('img')
     return picture?.complete && picture.naturalWidth > 0
-})"""
+}"""
 PLACE_ALL = """names => {
     let [x, y] = [0, 0]
     for (const name of names) {
@@ -80,6 +94,10 @@ def sent_graph(page):
     return prompt
 
 
+def sent_graph_without_titles(page):
+    return {node: {"class_type": entry["class_type"], "inputs": entry["inputs"]} for node, entry in sent_graph(page).items()}
+
+
 def about_the_pack(errors):
     return [error for error in errors if "cinemo" in error.lower()]
 
@@ -100,7 +118,7 @@ def press_run(page, server):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_workflow_opens_and_runs(open_page, server, stock_files, name, tmp_path, thumbnails):
+def test_the_workflow_opens_and_runs(open_page, server, stock_files, sd15_files, name, tmp_path, thumbnails):
     opened = open_page()
     page = opened.page
     page.evaluate(LOAD, read_workflow(name))
@@ -110,16 +128,32 @@ def test_the_workflow_opens_and_runs(open_page, server, stock_files, name, tmp_p
     assert as_twin(sent_graph(page)) == without_frames(read_twin(name)), "the frontend sends another graph than the twin"
 
     if thumbnails:
-        page.evaluate(SHOW_MIDDLE, SQUARE)
+        page.evaluate(SHOW_GROUPS, [SQUARE, SHOWN_FROM.get(name)])
         page.wait_for_timeout(500)
         page.screenshot(path=thumbnails / f"cinemo_{name}.jpg", type="jpeg", quality=80, clip=SQUARE)
 
-    page.evaluate(SET_WIDGETS, TINY)
+    page.evaluate(SET_WIDGETS, TINY | ({"CinemoBundleLoader": {"bundle": WIDE_BUNDLE}} if name == "controlnet" else {}))
     run = press_run(page, server)
     assert run["status"]["status_str"] == "success", run["status"]["messages"]
     assert any(image["filename"].endswith(".mp4") for output in run["outputs"].values() for image in output.get("images", []))
     page.screenshot(path=tmp_path / f"{name}.png")
     assert about_the_pack(opened.errors) == []
+
+
+def test_the_optional_group_is_switched_on_as_its_note_says(open_page, tmp_path):
+    """Its nodes selected, Ctrl+B pressed: the frontend sends them, and no more when it is pressed again."""
+    opened = open_page()
+    page = opened.page
+    workflow = read_workflow("video_editing")
+    page.evaluate(LOAD, workflow)
+    assert complaints(page) == []
+    page.evaluate("() => app.canvas.selectItems(app.graph.nodes.filter(node => node.mode === 4))")
+    page.locator("canvas").first.focus()
+    page.keyboard.press("Control+b")
+    assert sent_graph_without_titles(page) == to_prompt(switched_on(workflow))
+    page.screenshot(path=tmp_path / "switched_on.png")
+    page.keyboard.press("Control+b")
+    assert sent_graph_without_titles(page) == to_prompt(workflow)
 
 
 def test_a_missing_node_is_noticed(open_page):
@@ -152,7 +186,8 @@ def test_the_templates_are_shown_with_their_pictures(open_page, stock_files, tmp
     page = opened.page
     page.evaluate("() => app.extensionManager.command.execute('Comfy.BrowseTemplates')")
     page.get_by_placeholder("Search").last.fill("cinemo_")
-    page.wait_for_function(CARDS_HAVE_PICTURES, arg=NAMES)
+    for name in NAMES:
+        page.wait_for_function(CARD_HAS_PICTURE, arg=name, polling=200)
     page.screenshot(path=tmp_path / "templates.png")
     page.get_by_test_id("template-workflow-cinemo_image_to_video").click()
     page.wait_for_function("count => app.graph.nodes.length === count", arg=len(read_workflow("image_to_video")["nodes"]), timeout=30_000)

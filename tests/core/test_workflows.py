@@ -7,6 +7,7 @@ from itertools import combinations
 
 import pytest
 from cinemo_pack.tests.workflows import (
+    BYPASSED,
     NAMES,
     ROOT,
     TWINS,
@@ -17,6 +18,7 @@ from cinemo_pack.tests.workflows import (
     pack_inputs,
     read_twin,
     read_workflow,
+    switched_on,
     to_prompt,
     without_frames,
 )
@@ -31,11 +33,20 @@ SINGLE_FILES = {
     "text_encoder/pytorch_model.bin": "text_encoders",
     "vae/diffusion_pytorch_model.bin": "vae",
 }
+# Files of others that a workflow names, and the folder for each.
+CONTROLNETS = "https://huggingface.co/comfyanonymous/ControlNet-v1-1_fp16_safetensors/resolve/main/"
+STABLE_DIFFUSION = "https://huggingface.co/Comfy-Org/stable-diffusion-v1-5-archive/resolve/main/"
+OTHERS = {
+    CONTROLNETS + "control_v11p_sd15_canny_fp16.safetensors": "controlnet",
+    STABLE_DIFFUSION + "v1-5-pruned-emaonly-fp16.safetensors": "checkpoints",
+}
 BUNDLE_FILES = {
     "unet/diffusion_pytorch_model.bin",
     "text_encoder/pytorch_model.bin",
     "vae_temporal_decoder/diffusion_pytorch_model.safetensors",
 }
+
+SINGLE_FILE_LOADERS = ("CinemoModelLoader", "CLIPLoader", "VAELoader", "ControlNetLoader", "CheckpointLoaderSimple")
 
 every_workflow = pytest.mark.parametrize("name", NAMES)
 
@@ -67,6 +78,8 @@ def test_a_changed_value_or_link_is_noticed(name):
     workflow, twin = read_workflow(name), without_frames(read_twin(name))
     for node in real_nodes(workflow):
         # The value behind a seed or a file name is the frontend's own, and the one under a link is not sent.
+        if node["mode"] == BYPASSED:
+            continue
         linked = {slot["name"] for slot in node["inputs"] if slot["link"] is not None}
         sent = {k: v for k, v in to_prompt(workflow)[str(node["id"])]["inputs"].items() if k not in linked}
         before = json.dumps(node.get("widgets_values", []))
@@ -77,10 +90,12 @@ def test_a_changed_value_or_link_is_noticed(name):
             changed += as_twin(to_prompt(workflow)) != twin
         node["widgets_values"] = json.loads(before)
         assert changed == len(sent), node["type"]
+    sent = to_prompt(workflow)
     for link in workflow["links"]:
-        link[2] += 1
-        assert as_twin(to_prompt(workflow)) != twin
-        link[2] -= 1
+        if str(link[1]) in sent and str(link[3]) in sent:
+            link[2] += 1
+            assert as_twin(to_prompt(workflow)) != twin
+            link[2] -= 1
 
 
 @every_workflow
@@ -95,7 +110,7 @@ def test_links_are_consistent(name):
     assert {link[0] for link in workflow["links"]} == set(incoming) == set(outgoing)
     for link, source, output, target, slot, kind in workflow["links"]:
         assert (source, output) == outgoing[link] and (target, slot) == incoming[link]
-        assert kind == nodes[source]["outputs"][output]["type"] == nodes[target]["inputs"][slot]["type"]
+        assert kind == nodes[source]["outputs"][output]["type"] and nodes[target]["inputs"][slot]["type"] in (kind, "*")
 
 
 @every_workflow
@@ -135,29 +150,59 @@ def test_people_are_told_how_to_use_it(name):
     assert [group["title"][:2] for group in workflow["groups"][1:]] == [f"{i} " for i in range(1, len(workflow["groups"]))]
     for note in notes:
         for link in re.findall(r"\]\((.*?)\)", note):
-            assert link.startswith((REPOSITORY, "https://huggingface.co/maxin-cn/Cinemo/"))
+            assert link.startswith((REPOSITORY, "https://huggingface.co/maxin-cn/Cinemo/")) or link in OTHERS
 
 
 @every_workflow
 def test_the_files_named_are_published_and_their_loaders_find_them(name):
-    files = 0
+    cinemos = 0
     for node in real_nodes(read_workflow(name)):
         listed = node["properties"].get("models", [])
-        files += len(listed)
-        loads_files = node["type"] in ("CinemoModelLoader", "CLIPLoader", "VAELoader")
-        assert bool(listed) == (loads_files or node["type"] == "CinemoBundleLoader"), node["type"]
+        assert bool(listed) == (node["type"] in SINGLE_FILE_LOADERS or node["type"] == "CinemoBundleLoader"), node["type"]
         for entry in listed:
-            assert entry["url"].startswith(REPOSITORY)
             path = entry["url"].removeprefix(REPOSITORY)
-            if loads_files:
+            cinemos += path != entry["url"]
+            if node["type"] in SINGLE_FILE_LOADERS:
                 # The frontend offers a file that a widget names, in the folder whose files the widget lists.
-                assert SINGLE_FILES[path] == entry["directory"]
+                assert (SINGLE_FILES | OTHERS)[path] == entry["directory"]
                 assert entry["name"] in node["widgets_values"]
                 assert entry["name"].rpartition(".")[2] == path.rpartition(".")[2]
             else:
                 assert path in BUNDLE_FILES
                 assert f"{entry['directory']}/{entry['name']}" == f"diffusers/{node['widgets_values'][0]}/{path}"
-    assert files == 3
+    assert cinemos == 3
+
+
+def test_an_optional_group_is_bypassed_as_a_whole_and_comes_in_when_switched_on():
+    """The edit of frame 0: left out, the picture comes from Load Image; switched on, from the group."""
+    workflow = read_workflow("video_editing")
+    x, y, width, height = workflow["groups"][-1]["bounding"]
+    inside = {node["id"] for node in workflow["nodes"] if x < node["pos"][0] < x + width and y < node["pos"][1] < y + height}
+    optional = {node["id"] for node in workflow["nodes"] if node["mode"] == BYPASSED}
+    assert workflow["groups"][-1]["title"].partition(" ")[2].startswith("Optional") and optional == inside
+    types = {node["id"]: node["type"] for node in workflow["nodes"]}
+    prompts = to_prompt(workflow), to_prompt(switched_on(workflow))
+    assert {int(node) for node in prompts[1].keys() - prompts[0].keys()} == optional
+    (conditioning,) = (node for node, kind in types.items() if kind == "CinemoMotionConditioning")
+    pictures = [prompt[str(conditioning)]["inputs"]["image"] for prompt in prompts]
+    assert [types[int(node)] for node, _ in pictures] == ["ImageScale", "ImageBlend"]
+    assert prompts[1][pictures[1][0]]["inputs"]["image1"] == pictures[0]
+
+
+def test_no_node_is_bypassed_elsewhere():
+    assert [name for name in NAMES if any(node["mode"] == BYPASSED for node in read_workflow(name)["nodes"])] == ["video_editing"]
+
+
+def test_a_muted_node_is_refused():
+    workflow = read_workflow("video_editing")
+    workflow["nodes"][2]["mode"] = 2
+    with pytest.raises(ValueError, match=r"CinemoBundleLoader \(node 1\) is muted"):
+        to_prompt(workflow)
+
+
+def test_every_node_of_the_pack_is_shown():
+    shown = {node["type"] for name in NAMES for node in read_workflow(name)["nodes"]}
+    assert set(pack_inputs()) <= shown
 
 
 @every_workflow
@@ -169,6 +214,18 @@ def test_the_thumbnail_is_a_small_picture(name):
 
 
 def test_workflow_thumbnail_and_twin_come_together():
-    assert set(NAMES) == {"image_to_video", "image_to_video_stock_ksampler", "custom_sampling", "video_to_video"}
+    assert set(NAMES) == {
+        "controlnet",
+        "custom_sampling",
+        "extend_video",
+        "first_and_last_frame",
+        "image_to_video",
+        "image_to_video_stock_ksampler",
+        "lora",
+        "match_motion",
+        "motion_transfer",
+        "video_editing",
+        "video_to_video",
+    }
     assert {path.stem for path in TWINS.glob("*.json")} == set(NAMES)
     assert {path.stem for path in WORKFLOWS.glob("*.jpg")} == {path.stem for path in WORKFLOWS.glob("*.json")}

@@ -1,6 +1,7 @@
 """The published workflows on a live server, small and with nano: videos of the right length and size that start at the picture."""
 
 import io
+import json
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -14,28 +15,34 @@ from cinemo_pack.tests.workflows import (
     NAMES,
     ROOT,
     WORKFLOWS,
+    as_twin,
     frames_node,
     pack_inputs,
     read_workflow,
+    switched_on,
     to_prompt,
     widget_order,
 )
+from cinemo_pack.tests.workflows.sd15_files import WIDE_BUNDLE, write_controlnet, write_lora, write_sd15_checkpoint, write_wide_bundle
 from cinemo_pack.tests.workflows.stock_files import write_stock_files
 from cinemo_pack.tools.client import Client
 from cinemo_pack.tools.server import Server
 from PIL import Image
 
 WIDTH, HEIGHT, FRAMES, STEPS = 96, 64, 5, 3
+SEGMENTS = 2  # of the extended video
 SECOND = 25  # frames per second of the video to work on
+SEEN = 0.02  # a mean difference of pixel values, 0 to 255, that is no chance: the same run gives the same pixels
 WIDGET_TYPES = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", "COMFY_DYNAMICCOMBO_V3"}
 
 
 @pytest.fixture(scope="module")
 def picture(server: Server) -> np.ndarray:
-    """A picture with detail at the size of the clips, as uint8 [h, w, 3]; on the server it is picture.png."""
+    """A picture with detail at the size of the clips, as uint8 [h, w, 3]; on the server it is picture.png, and last.png another."""
     y, x = np.mgrid[0:HEIGHT, 0:WIDTH]
     pixels = np.stack([x * 255 / WIDTH, y * 255 / HEIGHT, 127 + 127 * np.sin(x / 5) * np.cos(y / 7)], axis=-1).astype(np.uint8)
     Image.fromarray(pixels).save(server.base / "input" / "picture.png")
+    Image.fromarray(255 - pixels[::-1]).save(server.base / "input" / "last.png")
     return pixels
 
 
@@ -61,20 +68,66 @@ def stock_files(server: Server) -> Iterator[list[Path]]:
         file.unlink()
 
 
+@pytest.fixture(scope="module")
+def sd15_files(server: Server) -> None:
+    """A LoRA, a ControlNet and a Cinemo that the ControlNet fits, in the server's model folders."""
+    models = server.base / "models"
+    write_lora(models)
+    write_controlnet(models)
+    write_wide_bundle(models / "diffusers" / WIDE_BUNDLE)
+
+
+@pytest.fixture
+def sd15_checkpoint(server: Server) -> Iterator[None]:
+    """A Stable Diffusion checkpoint under the name in the workflow; 0.5 GB, since text encoder and VAE have their real sizes."""
+    file = write_sd15_checkpoint(server.base / "models")
+    yield
+    file.unlink()
+
+
 def shrink(graph: dict, decoder: str) -> dict:
     """The workflow at test size, on the test's picture or video; `decoder` where a node has that choice."""
-    wanted = {
+    wanted = {  # by the title of a node, or by its type
         "CinemoBundleLoader": {"decoder": decoder},
+        "Width": {"value": WIDTH},
+        "Height": {"value": HEIGHT},
+        "Frames": {"value": FRAMES},
+        "Steps": {"value": STEPS},
+        "Frame 0": {},
+        "Last frame": {"image": "last.png"},
         "LoadImage": {"image": "picture.png"},
+        "CinemoExtendVideo": {"segments": SEGMENTS, "steps": STEPS},
+        "CinemoMotionBucketFromVideo": {"width": WIDTH, "height": HEIGHT, "frame_stride": 1},
         "CinemoMotionConditioning": {"width": WIDTH, "height": HEIGHT, "frames": FRAMES},
         "ImageFromBatch": {"length": FRAMES},
         "ImageScale": {"width": WIDTH, "height": HEIGHT},
         **{sampler: {"steps": STEPS} for sampler in ("KSampler", "CinemoResidualKSampler", "CinemoDDIMScheduler")},
     }
+    if any(entry["class_type"] == "ControlNetLoader" for entry in graph.values()):
+        wanted["CinemoBundleLoader"]["bundle"] = WIDE_BUNDLE
     for entry in graph.values():
         links = {name for name, value in entry["inputs"].items() if isinstance(value, list)}
-        entry["inputs"] |= {name: value for name, value in wanted.get(entry["class_type"], {}).items() if name not in links}
+        values = wanted.get(entry.get("_meta", {}).get("title"), wanted.get(entry["class_type"], {}))
+        entry["inputs"] |= {name: value for name, value in values.items() if name not in links}
     return graph
+
+
+def nodes_of(graph: dict, kind: str) -> list[str]:
+    return [node for node, entry in graph.items() if entry["class_type"] == kind]
+
+
+def change(graph: dict, kind: str, **values) -> dict:
+    """The graph with other values in its one node of this type."""
+    (node,) = nodes_of(graph, kind)
+    return graph | {node: graph[node] | {"inputs": graph[node]["inputs"] | values}}
+
+
+def video_of(graph: dict) -> str:
+    """Id of the node that saves the video of the frames that are also saved as images."""
+    frames = graph[frames_node(graph)]["inputs"]["images"]
+    (video,) = (node for node in nodes_of(graph, "CreateVideo") if graph[node]["inputs"]["images"] == frames)
+    (save,) = (node for node in nodes_of(graph, "SaveVideo") if graph[node]["inputs"]["video"] == [video, 0])
+    return save
 
 
 def images(client: Client, outputs: dict) -> np.ndarray:
@@ -82,13 +135,12 @@ def images(client: Client, outputs: dict) -> np.ndarray:
     return np.stack([np.asarray(Image.open(io.BytesIO(client.fetch(file))).convert("RGB")) for file in outputs["images"]]).astype(float)
 
 
-def round_trip(client: Client, graph: dict) -> np.ndarray:
-    """The picture that the workflow's conditioning gets, resized by ComfyUI, through its VAE and back, by ComfyUI's own nodes alone."""
-    (conditioning,) = (entry["inputs"] for entry in graph.values() if entry["class_type"] == "CinemoMotionConditioning")
-    vae = conditioning["vae"]
+def round_trip(client: Client, graph: dict, image: list) -> np.ndarray:
+    """The picture that comes from `image`, an output, through the workflow's VAE and back, by ComfyUI's own nodes alone."""
+    vae = graph[nodes_of(graph, "CinemoMotionConditioning")[0]]["inputs"]["vae"]
     check = {node: entry for node, entry in graph.items() if entry["class_type"] not in ("SaveImage", "SaveVideo")}
     check |= {
-        "first": {"class_type": "ImageFromBatch", "inputs": {"image": conditioning["image"], "batch_index": 0, "length": 1}},
+        "first": {"class_type": "ImageFromBatch", "inputs": {"image": image, "batch_index": 0, "length": 1}},
         "encode": {"class_type": "VAEEncode", "inputs": {"pixels": ["first", 0], "vae": vae}},
         "decode": {"class_type": "VAEDecode", "inputs": {"samples": ["encode", 0], "vae": vae}},
         "save": {"class_type": "SaveImage", "inputs": {"images": ["decode", 0], "filename_prefix": "round_trip"}},
@@ -96,18 +148,25 @@ def round_trip(client: Client, graph: dict) -> np.ndarray:
     return images(client, client.run(check)["save"])[0]
 
 
+def first_image(graph: dict) -> list:
+    """The output that the workflow animates."""
+    (conditioning,) = nodes_of(graph, "CinemoMotionConditioning")
+    return graph[conditioning]["inputs"]["image"]
+
+
 @pytest.mark.parametrize("decoder", ["auto", "image"])
 @pytest.mark.parametrize("name", NAMES)
-def test_the_workflow_makes_a_video(client, workflow, name, decoder, picture, video, stock_files):
+def test_the_workflow_makes_a_video(client, workflow, name, decoder, picture, video, stock_files, sd15_files):
     graph = shrink(workflow(name), decoder)
     outputs = client.run(graph)
 
     frames = images(client, outputs[frames_node(graph)])
-    assert frames.shape == (FRAMES, HEIGHT, WIDTH, 3)
+    count = SEGMENTS * (FRAMES - 1) + 1 if name == "extend_video" else FRAMES
+    assert frames.shape == (count, HEIGHT, WIDTH, 3)
     assert (frames.std(axis=(1, 2, 3)) > 1).all(), "a frame is of one colour"
     assert all(abs(frame - frames[0]).mean() > 1 for frame in frames[1:]), "a frame repeats the first"
 
-    (saved,) = (output["images"][0] for output in outputs.values() if output["images"][0]["filename"].endswith(".mp4"))
+    (saved,) = outputs[video_of(graph)]["images"]
     with av.open(io.BytesIO(client.fetch(saved))) as container:
         played = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
         assert container.streams.video[0].average_rate == Fraction(SECOND if name == "video_to_video" else 8)
@@ -117,7 +176,7 @@ def test_the_workflow_makes_a_video(client, workflow, name, decoder, picture, vi
 
     # A temporal decoder mixes neighbours into the first frame; the image decoder shows whether its latent is the picture's.
     if decoder == "image":
-        assert abs(frames[0] - round_trip(client, graph)).max() <= 1
+        assert abs(frames[0] - round_trip(client, graph, first_image(graph))).max() <= 1
 
 
 def test_denoise_0_gives_the_video_back(client, workflow, picture, video):
@@ -149,10 +208,100 @@ def test_a_video_shorter_than_asked_for_runs(client, workflow, picture, video):
     assert len(client.run(graph)["frames"]["images"]) == 3
 
 
+def frames_of(client: Client, graph: dict) -> np.ndarray:
+    return images(client, client.run(graph)[frames_node(graph)])
+
+
+def test_the_last_frame_is_the_picture_given(client, workflow, picture):
+    graph = shrink(workflow("first_and_last_frame"), "image")
+    frames = frames_of(client, graph)
+    (resize,) = nodes_of(graph, "ImageScale")
+    assert abs(frames[-1] - round_trip(client, graph, [resize, 0])).max() <= 1
+    assert abs(frames[-1] - frames[0]).mean() > 10
+    graph["3"]["inputs"]["image"] = "picture.png"
+    assert abs(frames_of(client, graph)[1:-1] - frames[1:-1]).mean() > SEEN, "the frames between do not head for it"
+
+
+def test_the_lora_counts(client, workflow, picture, sd15_files):
+    """At strength 0 the clip is that of image to video; the file moves it through the UNet and through the text encoder."""
+    graph = shrink(workflow("lora"), "image")
+    strengths = {(0, 0): 0, (0.8, 0): 0, (0, 0.8): 0}
+    plain = frames_of(client, shrink(workflow("image_to_video"), "image"))
+    for unet, text in strengths:
+        frames = frames_of(client, change(graph, "LoraLoader", strength_model=unet, strength_clip=text))
+        strengths[unet, text] = abs(frames - plain)[1:].mean()
+    assert strengths[0, 0] <= 0.01 and strengths[0.8, 0] > 0.5 and strengths[0, 0.8] > SEEN
+
+
+def test_the_hints_of_the_video_count(client, workflow, picture, video, sd15_files):
+    graph = shrink(workflow("controlnet"), "image")
+    frames, without, others = (
+        frames_of(client, g)
+        for g in (
+            graph,
+            change(graph, "ControlNetApplyAdvanced", strength=0.0),
+            change(graph, "Canny", low_threshold=0.01, high_threshold=0.02),
+        )
+    )
+    assert abs(frames - without)[1:].mean() > 0.5 and abs(frames - others)[1:].mean() > SEEN
+    assert abs(frames[0] - without[0]).max() <= 1
+
+
+def test_the_motion_follows_the_video(client, workflow, picture, video):
+    """Another part of the video gives the picture another motion, by inversion and directly; without DCTInit another still."""
+    graph = shrink(workflow("motion_transfer"), "image")
+    (second,) = (node for node in nodes_of(graph, "CinemoVideoDecode") if [node, 0] != graph[frames_node(graph)]["inputs"]["images"])
+    graph["direct"] = {"class_type": "PreviewImage", "inputs": {"images": [second, 0]}}
+    sampler = nodes_of(graph, "CinemoResidualKSampler")[0]
+    inverted = graph[graph[sampler]["inputs"]["noise"][0]]["inputs"]["noise"]
+    graphs = (graph, change(graph, "ImageFromBatch", batch_index=3), change(graph, "CinemoResidualKSampler", noise=inverted))
+    results = []
+    for one in graphs:
+        outputs = client.run(one)
+        results.append([images(client, outputs[node]) for node in (frames_node(graph), "direct")])
+    (frames, direct), (other_frames, other_direct), (plain, _) = results
+    assert direct.shape == frames.shape and abs(direct[0] - frames[0]).max() <= 1
+    for other, one in ((other_frames, frames), (other_direct, direct), (plain, frames)):
+        assert abs(other - one)[1:].mean() > SEEN
+
+
+def test_the_frame_is_edited_by_the_optional_group(client, workflow, picture, video, sd15_checkpoint):
+    """Switched on, it animates the edit of the video's frame 0 in place of the loaded picture; `denoise` says how far the edit goes."""
+    twin = workflow("video_editing")
+    whole = as_twin(to_prompt(switched_on(read_workflow("video_editing"))))
+    graph = shrink({node: twin.get(node, {}) | entry for node, entry in whole.items()} | {"frames": twin["frames"]}, "image")
+    (resized,) = (node for node, entry in twin.items() if entry.get("_meta", {}).get("title") == "Resize frame 0")
+    distances = []
+    for denoise in (0.1, 1.0):
+        graph = change(graph, "KSampler", denoise=denoise)
+        frames = frames_of(client, graph)
+        assert frames.shape == (FRAMES, HEIGHT, WIDTH, 3)
+        edit = round_trip(client, graph, first_image(graph))
+        source = round_trip(client, graph, [resized, 0])
+        assert abs(frames[0] - edit).max() <= 1
+        distances.append(abs(edit - source).mean())
+    assert 1 < distances[0] < distances[1]
+
+
+def test_the_bucket_is_measured_on_the_video(client, workflow, picture, video):
+    """The bucket that the conditioning gets is that of the clip; the report on the result is shown as charts and as numbers."""
+    graph = shrink(workflow("match_motion"), "image")
+    (measure,) = nodes_of(graph, "CinemoMotionBucketFromVideo")
+    graph["bucket"] = {"class_type": "PreviewAny", "inputs": {"source": [measure, 0]}}
+    outputs = client.run(graph)
+    bucket = int(outputs["bucket"]["text"][0])
+    frames = images(client, outputs[frames_node(graph)])
+    assert abs(frames_of(client, change(graph, "CinemoMotionConditioning", motion_bucket=bucket)) - frames).max() <= 1
+    assert abs(frames_of(client, change(graph, "CinemoMotionConditioning", motion_bucket=(bucket + 10) % 20)) - frames).mean() > 0.1
+    numbers = next(json.loads(outputs[node]["text"][0]) for node in nodes_of(graph, "PreviewAny") if node != "bucket")
+    assert len(numbers["distance_to_first"]) == FRAMES
+    assert len([node for node in nodes_of(graph, "PreviewImage") if outputs[node]["images"]]) == 2
+
+
 def test_the_converter_knows_the_nodes_of_this_comfyui(client):
     """Widget names, their order and the frontend's extra values, against the schemas that the server sends."""
     schemas = client.get("/object_info")
-    used = {entry["class_type"] for name in NAMES for entry in to_prompt(read_workflow(name)).values()}
+    used = {entry["class_type"] for name in NAMES for entry in to_prompt(switched_on(read_workflow(name))).values()}
     assert used <= set(widget_order())
     for node in used:
         order: list[str | None] = []

@@ -21,6 +21,7 @@ NAMES = sorted(path.stem.removeprefix("cinemo_") for path in WORKFLOWS.glob("*.j
 
 PUBLISHED_BUNDLE = "Cinemo"  # the folder's name that the notes of the workflows tell people to use
 NANO_BUNDLE = "cinemo-nano"
+ACTIVE, BYPASSED = 0, 4  # a node's `mode`
 VIRTUAL = {"MarkdownNote", "Note"}  # nodes that only the frontend knows
 SOCKETS = {"Model", "Clip", "Vae", "Conditioning", "Latent", "Image", "Noise"}  # input types without a widget
 EXTRA = None  # a value that the frontend keeps after a widget's and does not send: what to do with a seed, the upload button
@@ -30,17 +31,31 @@ STOCK_WIDGETS: dict[str, list[str | None]] = {
     "CFGGuider": ["cfg"],
     "CLIPLoader": ["clip_name", "type", "device"],
     "CLIPTextEncode": ["text"],
+    "Canny": ["low_threshold", "high_threshold"],
+    "CheckpointLoaderSimple": ["ckpt_name"],
+    "ControlNetApplyAdvanced": ["strength", "start_percent", "end_percent"],
+    "ControlNetLoader": ["control_net_name"],
+    "CreateList": [],
     "CreateVideo": ["fps", "bit_depth"],
     "GetImageSize": [],
     "GetVideoComponents": [],
+    "ImageBlend": ["blend_factor", "blend_mode"],
     "ImageFromBatch": ["batch_index", "length"],
     "ImageScale": ["upscale_method", "width", "height", "crop"],
     "KSampler": ["seed", EXTRA, "steps", "cfg", "sampler_name", "scheduler", "denoise"],
     "KSamplerSelect": ["sampler_name"],
+    "LatentFromBatch": ["batch_index", "length"],
     "LoadImage": ["image", EXTRA],
     "LoadVideo": ["file", EXTRA],
+    "LoraLoader": ["lora_name", "strength_model", "strength_clip"],
+    "PreviewAny": [],
+    "PreviewImage": [],
+    "PrimitiveInt": ["value", EXTRA],
+    "RebatchLatents": ["batch_size"],
     "SamplerCustomAdvanced": [],
     "SaveVideo": ["filename_prefix", "format", "codec"],
+    "SetLatentNoiseMask": [],
+    "SolidMask": ["value", "width", "height"],
     "VAEDecode": [],
     "VAEEncode": [],
     "VAELoader": ["vae_name"],
@@ -100,21 +115,41 @@ def widget_order() -> dict[str, list[str | None]]:
 def to_prompt(workflow: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """A workflow in API format, as the frontend converts it: notes are left out, a link replaces the widget that it goes to.
 
-    Muted and bypassed nodes are refused: a published workflow has none.
+    Bypassed nodes are left out and pass on what goes into them. Muted nodes are refused: a published workflow has none.
     """
     order = widget_order()
-    sources = {link: [str(node), slot] for link, node, slot, *_ in workflow["links"]}
+    nodes = {node["id"]: node for node in workflow["nodes"]}
+    links = {link: (nodes[node], slot) for link, node, slot, *_ in workflow["links"]}
     prompt = {}
     for node in workflow["nodes"]:
-        if node["type"] in VIRTUAL:
+        if node["mode"] not in (ACTIVE, BYPASSED):
+            raise ValueError(f"{node['type']} (node {node['id']}) is muted")
+        if node["type"] in VIRTUAL or node["mode"] == BYPASSED:
             continue
-        if node["mode"] != 0:
-            raise ValueError(f"{node['type']} (node {node['id']}) is muted or bypassed")
         values = zip(order[node["type"]], node.get("widgets_values", []), strict=True)
         inputs = {name: value for name, value in values if name is not EXTRA}
-        inputs |= {slot["name"]: sources[slot["link"]] for slot in node["inputs"] if slot["link"] is not None}
+        sources = {slot["name"]: _source(links, slot["link"]) for slot in node["inputs"]}
+        inputs |= {name: source for name, source in sources.items() if source is not None}
         prompt[str(node["id"])] = {"class_type": node["type"], "inputs": inputs}
     return prompt
+
+
+def _source(links: dict[int, tuple[dict[str, Any], int]], link: int | None) -> list | None:
+    """Node id and output from which a link gets its value: past bypassed nodes, None if that ends in the open."""
+    if link is None:
+        return None
+    node, slot = links[link]
+    if node["mode"] == ACTIVE:
+        return [str(node["id"]), slot]
+    kind = node["outputs"][slot]["type"]
+    same_place = node["inputs"][slot : slot + 1]  # the frontend prefers it, then the first input of the type
+    through = next((entry for entry in (*same_place, *node["inputs"]) if entry["type"] == kind), None)
+    return None if through is None else _source(links, through["link"])
+
+
+def switched_on(workflow: dict[str, Any]) -> dict[str, Any]:
+    """A workflow with its bypassed nodes active."""
+    return workflow | {"nodes": [node | {"mode": ACTIVE} for node in workflow["nodes"]]}
 
 
 def as_twin(prompt: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:

@@ -14,46 +14,15 @@ import pytest
 import torch
 from cinemo_pack.cinemo_core.comfyui.conditioning import CLIP_KEY, ClipCondition
 from cinemo_pack.cinemo_core.comfyui.unet_loader import load_unet
-from cinemo_pack.cinemo_core.models.cinemo.config import CinemoConfig
-from cinemo_pack.cinemo_core.models.cinemo.skeleton import expected_shapes
-from cinemo_pack.cinemo_core.nano import TEXT_WIDTH, draw
+from cinemo_pack.cinemo_core.nano import TEXT_WIDTH
+from cinemo_pack.tests.comfy.toolbox.files import SMALL, sd15_weights, weights_of
 from safetensors.torch import save_file
 
 import nodes
 
-# SD1.x's widths are 1, 2 and 4 times the first one, which ControlNets and FreeU go by; nano's are not.
-SMALL = CinemoConfig(
-    in_channels=4,
-    out_channels=4,
-    model_channels=64,
-    channel_mult=(1, 2, 4),
-    num_res_blocks=(1, 1, 1),
-    transformer_depth=(1, 1, 0),
-    transformer_depth_middle=1,
-    transformer_depth_output=(1, 1, 1, 1, 0, 0),
-    context_dim=TEXT_WIDTH,
-    num_heads=2,
-    motion_dim=32,
-)
-# The first level of SD1.x at its real widths, by which ComfyUI recognises a file.
-REAL_WIDTH = replace(
-    SMALL,
-    model_channels=320,
-    channel_mult=(1,),
-    num_res_blocks=(1,),
-    transformer_depth=(1,),
-    transformer_depth_output=(1, 1),
-    context_dim=768,
-    num_heads=8,
-)
 FRAMES, HEIGHT, WIDTH = 5, 8, 8
 MOTION_ID = 90.0
 SCALE = comfy.latent_formats.SD15().scale_factor
-
-
-def weights_of(config: CinemoConfig, salt: str = "") -> dict[str, torch.Tensor]:
-    """LDM-named weights drawn by nano's rule; another salt draws others."""
-    return {name: draw(salt + name, shape).float() for name, shape in expected_shapes(config).items()}
 
 
 @pytest.fixture(scope="session")
@@ -100,7 +69,7 @@ def sd15():
     config = comfy.supported_models.SD15(sizes | {"image_size": 32, "use_spatial_transformer": True, "legacy": False})
     config.set_inference_dtype(torch.float32, None)
     unet = config.get_model({})
-    unet.load_model_weights({name: draw("sd15." + name, tuple(w.shape)).float() for name, w in unet.diffusion_model.state_dict().items()})
+    unet.load_model_weights(sd15_weights(SMALL))
     device = comfy.model_management.get_torch_device()
     return comfy.model_patcher.CoreModelPatcher(unet, load_device=device, offload_device=device)
 

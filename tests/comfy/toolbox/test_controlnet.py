@@ -6,31 +6,33 @@ import comfy.cldm.cldm
 import comfy.controlnet
 import comfy.model_management
 import comfy.ops
+import comfy.supported_models
 import comfy.t2i_adapter.adapter
 import pytest
 import torch
+from cinemo_pack.cinemo_core.comfyui.stock_loaders import CinemoCheckpoint
 from cinemo_pack.cinemo_core.comfyui.unet_loader import load_unet
 from cinemo_pack.cinemo_core.models.cinemo.config import CinemoConfig
 from cinemo_pack.cinemo_core.nano import draw
+from cinemo_pack.tests.comfy.toolbox.files import REAL_WIDTH, SMALL, control_lora, controlnet_weights, weights_of
 from safetensors.torch import save_file
 
-from .conftest import FRAMES, HEIGHT, REAL_WIDTH, SCALE, SMALL, WIDTH, evaluate, make_clip, node, noise_of, per_frame, relative, weights_of
+from .conftest import FRAMES, HEIGHT, SCALE, WIDTH, evaluate, make_clip, node, noise_of, per_frame, relative
 
 
-def build_controlnet(config: CinemoConfig) -> comfy.cldm.cldm.ControlNet:
-    """ComfyUI's ControlNet for a UNet of these sizes, its zero convolutions as if trained a little."""
+def build_controlnet(config: CinemoConfig, weights: dict[str, torch.Tensor]) -> comfy.cldm.cldm.ControlNet:
+    """ComfyUI's ControlNet for a UNet of these sizes."""
     sizes = {k: v for k, v in config.unet_config().items() if k not in ("motion_dim", "out_channels")}
     network = comfy.cldm.cldm.ControlNet(
         image_size=32, hint_channels=3, use_spatial_transformer=True, legacy=False, operations=comfy.ops.disable_weight_init, **sizes
     )
-    weights = {name: draw("control." + name, tuple(w.shape)).float() for name, w in network.state_dict().items()}
-    network.load_state_dict({name: w * 0.3 if "zero_convs" in name else w for name, w in weights.items()})
+    network.load_state_dict(weights)
     return network.requires_grad_(False).eval()
 
 
 @pytest.fixture(scope="module")
 def network():
-    return build_controlnet(SMALL)
+    return build_controlnet(SMALL, controlnet_weights(SMALL))
 
 
 @pytest.fixture
@@ -181,7 +183,7 @@ def test_t2i_adapter(tmp_path):
 
 def test_a_file_through_the_stock_loader(folder):
     """Real widths: the loader finds out by itself what the file is."""
-    save_file(build_controlnet(REAL_WIDTH).state_dict(), folder / "edges.safetensors")
+    save_file(controlnet_weights(REAL_WIDTH), folder / "edges.safetensors")
     save_file(weights_of(REAL_WIDTH), folder / "unet.safetensors")
     with torch.inference_mode():
         model = load_unet(str(folder / "unet.safetensors"), "fp32")
@@ -190,3 +192,30 @@ def test_a_file_through_the_stock_loader(folder):
         base = evaluate(model, clip)
         found = evaluate(model, controlled(clip, controlnet, hints(3)))
     assert (per_frame(found - base)[1:] > 0.1).all()
+
+
+def test_control_lora(model, clip, small_weights, folder):
+    """A Control-LoRA steers as the ControlNet does that has the UNet's weights plus its deltas."""
+    file, whole = control_lora(small_weights, SMALL)
+    save_file(file, folder / "edges.safetensors")
+    loaded = node("ControlNetLoader", control_net_name="edges.safetensors")
+    assert isinstance(loaded, comfy.controlnet.ControlLora)
+    device = comfy.model_management.get_torch_device()
+    expected = comfy.controlnet.ControlNet(build_controlnet(SMALL, whole), load_device=device)
+    base = evaluate(model, clip, cfg=4.0)
+    found, expected = (evaluate(model, controlled(clip, c, hints(1)), cfg=4.0) for c in (loaded, expected))
+    assert relative(found, expected) <= 1e-5
+    assert (per_frame(found - base)[1:] > 0.1).all()
+
+
+def test_control_lora_on_a_saved_model(model, clip, small_weights, folder, monkeypatch):
+    """Also where ComfyUI's own loader has loaded the UNet."""
+    file, _ = control_lora(small_weights, SMALL)
+    save_file(file, folder / "edges.safetensors")
+    save_file(small_weights, folder / "unet.safetensors")
+    monkeypatch.setattr(comfy.supported_models, "models", [CinemoCheckpoint, *comfy.supported_models.models])
+    stock = node("UNETLoader", unet_name="unet.safetensors", weight_dtype="default")
+    found, expected = (
+        evaluate(m, controlled(clip, node("ControlNetLoader", control_net_name="edges.safetensors"), hints(1))) for m in (stock, model)
+    )
+    assert relative(found, expected) <= 1e-5

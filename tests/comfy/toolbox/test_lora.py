@@ -7,64 +7,13 @@ import pytest
 import torch
 from cinemo_pack.cinemo_core.comfyui.clip import load_clip
 from cinemo_pack.cinemo_core.comfyui.unet_loader import load_unet
+from cinemo_pack.tests.comfy.toolbox.files import LAYERS, diffusers, draw_lora, kohya, kohya_text, own
 from safetensors.torch import save_file
 
 from .conftest import evaluate, node, relative, sample, with_hooks
 
-RANK, ALPHA = 4, 2.0
-# The same layers as kohya and diffusers call them, and their LDM names: linear, 1x1 and 3x3 layers, in every part of the UNet.
-LAYERS = {
-    "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q": "input_blocks.1.1.transformer_blocks.0.attn1.to_q",
-    "down_blocks.1.attentions.0.transformer_blocks.0.attn2.to_k": "input_blocks.3.1.transformer_blocks.0.attn2.to_k",
-    "down_blocks.1.attentions.0.transformer_blocks.0.ff.net.0.proj": "input_blocks.3.1.transformer_blocks.0.ff.net.0.proj",
-    "down_blocks.0.attentions.0.proj_in": "input_blocks.1.1.proj_in",
-    "down_blocks.1.downsamplers.0.conv": "input_blocks.4.0.op",
-    "mid_block.attentions.0.transformer_blocks.0.attn1.to_out.0": "middle_block.1.transformer_blocks.0.attn1.to_out.0",
-    "mid_block.resnets.1.conv2": "middle_block.2.out_layers.3",
-    "up_blocks.1.resnets.0.time_emb_proj": "output_blocks.2.0.emb_layers.1",
-    "up_blocks.2.attentions.1.transformer_blocks.0.attn2.to_v": "output_blocks.5.1.transformer_blocks.0.attn2.to_v",
-    "up_blocks.0.upsamplers.0.conv": "output_blocks.1.1.conv",
-}
 TEMPORAL = "input_blocks.1.1.transformer_blocks.0.attn_temp.to_q"
 OWN_LAYERS = [TEMPORAL, "middle_block.1.transformer_blocks.0.attn_temp.to_out.0", "motion_embed.0"]
-
-
-def kohya(name: str) -> tuple[str, str, str]:
-    key = "lora_unet_" + name.replace(".", "_")
-    return f"{key}.lora_down.weight", f"{key}.lora_up.weight", f"{key}.alpha"
-
-
-def kohya_text(name: str) -> tuple[str, ...]:
-    return tuple(key.replace("lora_unet_", "lora_te_") for key in kohya(name))
-
-
-def diffusers(name: str) -> tuple[str, str, str]:
-    """As diffusers writes it, and as ComfyUI reads attention layers of it: as processors of the attention."""
-    if ".to_" not in name:
-        return f"unet.{name}.lora_A.weight", f"unet.{name}.lora_B.weight", f"unet.{name}.alpha"
-    name = f"unet.{name.replace('.to_', '.processor.to_').removesuffix('.0')}_lora"
-    return f"{name}.down.weight", f"{name}.up.weight", f"{name.removesuffix('_lora')}.alpha"
-
-
-def own(name: str) -> tuple[str, str, str]:
-    key = f"diffusion_model.{name}"
-    return f"{key}.lora_A.weight", f"{key}.lora_B.weight", f"{key}.alpha"
-
-
-def draw_lora(weights: dict, layers: dict[str, str], naming) -> tuple[dict, dict]:
-    """A LoRA file for these layers (name in the file -> LDM name), and the weights with its deltas merged in."""
-    generator = torch.Generator().manual_seed(5)
-    file, merged = {}, dict(weights)
-    for name, ldm in layers.items():
-        down_key, up_key, alpha_key = naming(name)
-        weight = weights[f"{ldm}.weight"]
-        out, inner, *kernel = weight.shape
-        down = torch.randn(RANK, inner, *kernel, generator=generator) / weight[0].numel() ** 0.5
-        up = torch.randn(out, RANK, *[1] * len(kernel), generator=generator)
-        file |= {down_key: down, up_key: up, alpha_key: torch.tensor(ALPHA)}
-        delta = up.flatten(1).double() @ down.flatten(1).double() * (ALPHA / RANK)
-        merged[f"{ldm}.weight"] = (weight.double() + delta.reshape(weight.shape)).float()
-    return file, merged
 
 
 def loaded_from(weights: dict, place):

@@ -14,10 +14,11 @@ from cinemo_pack.cinemo_core.comfyui.unet_loader import load_unet
 from cinemo_pack.cinemo_core.errors import InputError
 from cinemo_pack.cinemo_core.nano import draw
 from cinemo_pack.cinemo_core.schedule import alphas_cumprod, sigma_of
+from cinemo_pack.tests.comfy.toolbox.files import SMALL, weights_of
 from comfy.ldm.modules.attention import attention_pytorch
 from safetensors.torch import save_file
 
-from .conftest import SCALE, SMALL, evaluate, make_clip, node, noise_of, per_frame, relative, sample, watch_attention, weights_of
+from .conftest import SCALE, evaluate, make_clip, node, noise_of, per_frame, relative, sample, watch_attention
 
 
 def loaded_from(weights: dict, place):

@@ -18,10 +18,11 @@ from cinemo_pack.cinemo_core.comfyui.stock_loaders import CinemoCheckpoint
 from cinemo_pack.cinemo_core.comfyui.unet_loader import load_unet
 from cinemo_pack.cinemo_core.errors import CheckpointError
 from cinemo_pack.nodes import CinemoExtension
+from cinemo_pack.tests.comfy.toolbox.files import REAL_WIDTH, SMALL, weights_of
 from comfy.sd1_clip import SD1ClipModel
 from safetensors.torch import load_file, save_file
 
-from .conftest import REAL_WIDTH, SMALL, evaluate, make_clip, node, relative, sample, weights_of, with_hooks
+from .conftest import evaluate, make_clip, node, relative, sample, with_hooks
 
 TEMPORAL = re.compile("attn_temp|norm_temp|motion_embed")
 FULL_SIZE = "tests/goldens/full_state_dict_keys.json"
