@@ -14,6 +14,8 @@ ROOT = Path(__file__).resolve().parent
 DEMO_OPTIONS = ("image", "prompt", "motion_bucket", "output", "checkpoint")
 TEST_PACKAGES = ("pytest", "pytest-timeout", "hypothesis", "diffusers", "accelerate", "scikit-image", "playwright")
 LINT_PACKAGES = ("ruff", "mypy")
+TRAINING_PACKAGES = ("diffusers", "accelerate", "scikit-image")  # of training and evaluation
+TRAINING_MODULES = ("cinemo_core.training", "cinemo_core.evaluation")
 
 
 def demo(options, _):
@@ -45,8 +47,12 @@ def parity(options, arguments):
     return prepare(options).run_module("tools.parity", *arguments)
 
 
+def evaluate(options, arguments):
+    return prepare(options, TRAINING_PACKAGES).run_module("cinemo_core.evaluation.claims", *arguments)
+
+
 def py(options, arguments):
-    environment = prepare(options)
+    environment = prepare(options, TRAINING_PACKAGES if any(a.startswith(TRAINING_MODULES) for a in arguments) else ())
     if arguments[:1] == ["-m"]:
         return environment.run_module(*arguments[1:])
     return environment.run(*arguments, with_path=True)
@@ -97,6 +103,7 @@ def parse(arguments):
     command(lint, "check style and types")
     command(bench, "measure speed and memory", passes_on=True)
     command(parity, "compare WEIGHTS with recorded CASES", passes_on=True)
+    command(evaluate, "measure on a checkpoint what the paper claims: a table, a figure, a verdict", passes_on=True)
     command(py, "run the environment's Python with ComfyUI and this folder importable", passes_on=True)
     command(setup, "only set up what the other commands need")
     options, rest = parser.parse_known_args(arguments)

@@ -15,7 +15,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 COMFYUI = {"comfy", "comfy_api", "comfy_api_nodes", "comfy_execution", "comfy_extras", "comfy_config"}
 COMFYUI |= {"app", "cuda_malloc", "execution", "folder_paths", "latent_preview", "middleware", "node_helpers", "nodes", "server", "utils"}
-SLOW = {"accelerate", "diffusers", "einops", "scipy", "transformers"}
+SLOW = {"accelerate", "av", "bitsandbytes", "diffusers", "einops", "scipy", "transformers"}
 # Calls that only build a value, or register nothing outside the module they stand in.
 PURE_CALLS = {
     "frozenset",
@@ -40,6 +40,10 @@ PACK = sorted([ROOT / "__init__.py", *(ROOT / "nodes").rglob("*.py"), *(ROOT / "
 CORE = [path for path in PACK if (ROOT / "cinemo_core") in path.parents]
 ADAPTERS = [path for path in CORE if (ROOT / "cinemo_core" / "comfyui") in path.parents]
 PURE = [path for path in CORE if path not in ADAPTERS]
+# What prepares and judges checkpoints; it may have dependencies of its own, imported where used.
+OFFLINE = [
+    path for path in CORE if path.is_relative_to(ROOT / "cinemo_core/training") or path.is_relative_to(ROOT / "cinemo_core/evaluation")
+]
 NODES = [path for path in PACK if (ROOT / "nodes") in path.parents]
 
 
@@ -105,7 +109,16 @@ def side_effects(tree: ast.Module) -> list[str]:
 def is_pure(call: ast.Call) -> bool:
     name = ast.unparse(call.func)
     builds_a_record = name.rsplit(".", 1)[-1].lstrip("_")[:1].isupper()  # a class of this pack, such as a row of a table
-    joins_text = isinstance(call.func, ast.Attribute) and call.func.attr in {"join", "format", "split", "items", "keys", "values"}
+    joins_text = isinstance(call.func, ast.Attribute) and call.func.attr in {
+        "join",
+        "format",
+        "split",
+        "partition",
+        "rpartition",
+        "items",
+        "keys",
+        "values",
+    }
     return name in PURE_CALLS or builds_a_record or joins_text
 
 
@@ -132,6 +145,11 @@ def test_networks_need_torch_alone(path):
 def test_nodes_see_comfyui_through_its_public_api_and_the_core(path):
     outside = [name for name in targets(path) if top(name) in COMFYUI]
     assert not [name for name in outside if not name.startswith("comfy_api.latest")]
+
+
+@pytest.mark.parametrize("path", [path for path in PACK if path not in OFFLINE], ids=label)
+def test_inference_knows_neither_training_nor_evaluation(path):
+    assert not [name for name in targets(path) if name.startswith((".cinemo_core.training", ".cinemo_core.evaluation"))]
 
 
 @pytest.mark.parametrize("path", PACK, ids=label)

@@ -4,6 +4,7 @@ import importlib
 import socket
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 from cinemo_pack.tools import server
@@ -34,10 +35,27 @@ def test_a_bucket_out_of_range_is_refused(bucket, capsys):
         ["py", "-m", "mod", "--help", "-h"],
         ["bench", "--device", "cuda"],
         ["parity", "a", "b"],
+        ["evaluate", "--checkpoint", "a", "--seeds", "2"],
     ],
 )
 def test_other_arguments_are_passed_on_in_order(arguments):
     assert dev.parse(arguments)[1] == arguments[1:]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "extra"),
+    [
+        (["-m", "cinemo_core.training", "a.toml"], True),
+        (["-m", "accelerate.commands.launch", "-m", "cinemo_core.evaluation"], True),
+        (["-m", "cinemo_core.convert", "a", "b"], False),
+    ],
+)
+def test_training_and_evaluation_get_their_packages(monkeypatch, arguments, extra):
+    asked = []
+    environment = SimpleNamespace(run_module=lambda *_: 0)
+    monkeypatch.setattr(dev, "prepare", lambda options, packages=(): asked.append(bool(packages)) or environment)
+    dev.py(None, arguments)
+    assert asked == [extra]
 
 
 def test_fast_and_install_are_ours():

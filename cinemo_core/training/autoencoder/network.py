@@ -1,0 +1,109 @@
+"""The autoencoder in training, and as it is written: its latents scaled as those of Stable Diffusion 1.x."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ...models.temporal_vae.keys import VAEConfig
+from ..export import UNET_WEIGHTS as WEIGHTS
+from ..export import replace_folder
+from ..frozen import SCALING_FACTOR, load_vae
+from ..sources import number
+
+
+class Autoencoder(nn.Module):
+    """diffusers' AutoencoderKL and its loss. The two 1x1 convolutions around the latent are left as identities: they only scale."""
+
+    def __init__(self, vae: Any, edges: float, kl: float) -> None:
+        super().__init__()
+        self.vae, self.edges, self.kl = vae, edges, kl
+
+    def forward(self, pictures: Tensor, noise: Tensor) -> dict[str, Tensor]:
+        """pictures: [b, 3, h, w] in -1..1; noise: [b, 4, h / 8, w / 8]. Gives the loss and what it is made of."""
+        latent = self.vae.encode(pictures).latent_dist
+        error = self.vae.decode(latent.mean + latent.std * noise).sample.float() - pictures
+        mean, logvar = latent.mean.float(), latent.logvar.float()
+        squared, kl = error.square().mean(), 0.5 * (mean.square() + logvar.exp() - 1 - logvar).mean()
+        edges = error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
+        loss = error.abs().mean() + squared + self.edges * edges + self.kl * kl
+        return {"loss": loss, "squared": squared.detach(), "kl": kl.detach()}
+
+
+def make_vae(config: VAEConfig, start: str, seed: int) -> Any:
+    """From scratch, or gone on from the one in a folder; raises CheckpointError for a folder that holds another kind."""
+    from diffusers import AutoencoderKL
+
+    if start:
+        vae = load_vae(Path(start))
+        undo_scaling(vae)
+    else:
+        levels = len(config.widths)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(number(seed, "autoencoder"))
+            vae = AutoencoderKL(
+                down_block_types=("DownEncoderBlock2D",) * levels,
+                up_block_types=("UpDecoderBlock2D",) * levels,
+                block_out_channels=config.widths,
+                layers_per_block=config.num_res_blocks,
+                latent_channels=config.latent_channels,
+            )
+        set_scale(vae, 1.0)
+    vae.train().requires_grad_(True)
+    for layer in (vae.quant_conv, vae.post_quant_conv):
+        layer.requires_grad_(False)
+    return vae
+
+
+@torch.no_grad()
+def set_scale(vae: Any, scale: float) -> None:
+    """Make the latents `scale` times as large for everyone outside: the 1x1 convolutions multiply and divide by it."""
+    channels = vae.config.latent_channels
+    into, out_of = torch.eye(2 * channels), torch.eye(channels)
+    into[:channels] *= scale
+    for layer, matrix in ((vae.quant_conv, into), (vae.post_quant_conv, out_of / scale)):
+        layer.weight.copy_(matrix[:, :, None, None])
+        layer.bias.zero_()
+    vae.quant_conv.bias[channels:] += 2 * torch.tensor(scale).log()  # the log-variance grows with the square
+
+
+def undo_scaling(vae: Any) -> None:
+    set_scale(vae, 1.0)
+
+
+@torch.no_grad()
+def measure_scale(vae: Any, pictures: Tensor) -> float:
+    """The factor that gives latents a standard deviation of 1 / SCALING_FACTOR, as Stable Diffusion 1.x's have."""
+    return 1 / (SCALING_FACTOR * vae.encode(pictures).latent_dist.mean.float().std().item())
+
+
+def write_vae(vae: Any, folder: Path, dtype: torch.dtype) -> None:
+    """Write the folder, weights and config.json, in place of an earlier one; it appears when it is whole."""
+    from safetensors.torch import save_file
+
+    partial = folder.with_name(f".{folder.name}.part")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    weights = {name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in vae.state_dict().items()}
+    save_file(weights, partial / WEIGHTS, metadata={"format": "pt"})
+    kept = ("act_fn", "block_out_channels", "in_channels", "latent_channels", "layers_per_block", "norm_num_groups", "out_channels")
+    config = {"_class_name": "AutoencoderKL"} | {name: vae.config[name] for name in kept} | {"scaling_factor": SCALING_FACTOR}
+    (partial / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    replace_folder(partial, folder)
+
+
+def psnr(squared: float) -> float:
+    """In dB, for values in -1..1."""
+    return float(-10 * torch.tensor(squared / 4).log10())
+
+
+def side_by_side(pictures: Tensor, decoded: Tensor) -> Any:
+    """Pictures [b, 3, h, w] in -1..1 above their reconstructions, as a PIL image."""
+    from PIL import Image
+
+    rows = torch.cat([torch.cat([*F.pad(part, (1, 1, 1, 1), value=1.0)], dim=2) for part in (pictures, decoded)], dim=1)
+    return Image.fromarray(((rows.clamp(-1, 1) + 1) * 127.5).round().byte().permute(1, 2, 0).cpu().numpy())

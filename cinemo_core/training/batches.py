@@ -1,0 +1,125 @@
+"""What a training step is fed: examples by position, and everything that is drawn at random for them.
+
+Position p of a run belongs to one clip and one seed, whatever process or worker asks for it and after however many
+restarts. So a resumed run goes on exactly, and the number of processes changes nothing but who does the work.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..schedule import NUM_TRAIN_TIMESTEPS
+from .config import Objective
+from .latents import Measured
+from .objective import motion_id_for_training
+from .sources import number
+
+
+class Example(NamedTuple):
+    """One clip as a step sees it. clip: latents, float32 [f, 4, h, w], or pixels, uint8 [f, 3, h, w]; noise: [f - 1, 4, h, w]."""
+
+    clip: Tensor
+    noise: Tensor
+    timestep: int
+    motion_id: int
+    caption: str
+
+
+class Batch(NamedTuple):
+    """Examples together. clip: [b, f, c, h, w]; noise: [b, f - 1, 4, h, w]; timesteps, motion_ids: [b]; tokens: [b, 77]."""
+
+    clip: Tensor
+    noise: Tensor
+    timesteps: Tensor
+    motion_ids: Tensor
+    tokens: Tensor
+
+
+def shuffled(position: int, count: int, seed: int) -> int:
+    """Clip at a position: every epoch visits each of `count` clips once, in an order of its own.
+
+    A Feistel network on the bits of the index, walked until it lands below `count`: a permutation that needs no memory.
+    """
+    epoch, index = divmod(position, count)
+    half = max(1, (count - 1).bit_length() + 1 >> 1)
+    mask = (1 << half) - 1
+    keys = [number(seed, "shuffle", epoch, r) for r in range(4)]
+    while True:
+        left, right = index >> half, index & mask
+        for round_key in keys:
+            left, right = right, left ^ (scramble(right ^ round_key) & mask)
+        index = left << half | right
+        if index < count:
+            return index
+
+
+def scramble(x: int) -> int:
+    """A number of 64 bits that depends on every bit of x (the finaliser of SplitMix64)."""
+    x &= (1 << 64) - 1
+    x = (x ^ x >> 30) * 0xBF58476D1CE4E5B9 & (1 << 64) - 1
+    x = (x ^ x >> 27) * 0x94D049BB133111EB & (1 << 64) - 1
+    return x ^ x >> 31
+
+
+class Examples(torch.utils.data.Dataset):
+    """The example of each position of a run; `clips` are latents or pixels with their SSIM, by number."""
+
+    def __init__(self, clips, objective: Objective, latent_size: tuple[int, ...], seed: int, positions: int) -> None:
+        """latent_size: (f, 4, h, w); positions: how many the whole run has."""
+        self.clips, self.objective, self.latent_size = clips, objective, latent_size
+        self.seed, self.positions = seed, positions
+
+    def __len__(self) -> int:
+        return self.positions
+
+    def __getitem__(self, position: int) -> Example:
+        index = shuffled(position, len(self.clips), self.seed)
+        clip: Measured = self.clips.clip(index, number(self.seed, "draw", position))
+        generator = torch.Generator().manual_seed(number(self.seed, "example", position))
+        frames, *size = self.latent_size
+        noise = torch.randn(frames - 1, *size, generator=generator)
+        if self.objective.noise_offset:
+            noise += self.objective.noise_offset * torch.randn(frames - 1, size[0], 1, 1, generator=generator)
+        timestep = int(torch.randint(NUM_TRAIN_TIMESTEPS, (), generator=generator))
+        dropped = float(torch.rand((), generator=generator)) < self.objective.text_dropout
+        return Example(
+            clip.clip, noise, timestep, motion_id_for_training(clip.ssim, self.objective.motion), "" if dropped else clip.caption
+        )
+
+
+class Positions(torch.utils.data.Sampler):
+    """The positions of a run from `start` on, in order."""
+
+    def __init__(self, start: int, end: int) -> None:
+        self.start, self.end = start, end
+
+    def __len__(self) -> int:
+        return self.end - self.start
+
+    def __iter__(self):
+        return iter(range(self.start, self.end))
+
+
+class Collate:
+    """Puts examples together; picklable, as workers need it."""
+
+    def __init__(self, tokenizer) -> None:
+        self.tokenizer = tokenizer
+        self.known: dict[str, Tensor] = {}
+
+    def tokens(self, caption: str) -> Tensor:
+        if caption not in self.known:
+            if len(self.known) > 100_000:
+                self.known.clear()
+            self.known[caption] = self.tokenizer([caption])[0]
+        return self.known[caption]
+
+    def __call__(self, examples: list[Example]) -> Batch:
+        return Batch(
+            torch.stack([e.clip for e in examples]),
+            torch.stack([e.noise for e in examples]),
+            torch.tensor([e.timestep for e in examples]),
+            torch.tensor([e.motion_id for e in examples]),
+            torch.stack([self.tokens(e.caption) for e in examples]),
+        )

@@ -1,0 +1,53 @@
+"""Makes the clips of a run ready: opens the source and, where asked for, encodes it into the cache, shared over the processes."""
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+from torch.utils.data import DataLoader
+
+from . import frozen
+from .config import Config
+from .latents import ClipsToEncode, LatentCache, MeasuredSource, cache_folder, shards_of, write_cache
+from .sources import BadClips, open_source
+
+
+def prepare_clips(config: Config, accelerator: Any, vae: Any) -> LatentCache | MeasuredSource:
+    """Clips by number: latents from the cache, or pixels. Raises InputError where the source is not there."""
+    source = open_source(config.data)
+    bad_clips = BadClips(config.output / "bad_clips.jsonl")
+    measured_source = MeasuredSource(source, bad_clips)
+    if not config.data.cache:
+        return measured_source
+    clips = len(source) * config.data.views
+
+    settings = {
+        "source": source.identity(),
+        "vae": frozen.fingerprint(Path(config.model.vae)),
+        **{name: getattr(config.data, name) for name in ("source", "seed", "width", "height", "frames", "interval", "views", "clips")},
+    }
+    parent = Path(config.data.cache_folder) if config.data.cache_folder else config.output / "latents"
+    folder = cache_folder(parent, settings)
+    if accelerator.is_main_process:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "settings.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+        logging.info("Latents of %d clips are kept in %s", clips, folder)
+
+    def measured(positions: range) -> DataLoader:
+        clips_to_encode = ClipsToEncode(measured_source, config.data.seed, positions)
+        return DataLoader(clips_to_encode, batch_size=None, num_workers=config.data.workers)
+
+    mine = range(accelerator.process_index, shards_of(clips), accelerator.num_processes)
+    with progress_bar(accelerator, clips, "Encoding") as bar:
+        write_cache(folder, clips, mine, measured, lambda frames: frozen.encode(vae, frames), bar.update)
+    accelerator.wait_for_everyone()
+    bad_clips.log_count()
+    return LatentCache(folder, clips)
+
+
+def progress_bar(accelerator: Any, total: int, name: str, done: int = 0) -> Any:
+    """A bar of this process's part, on the first process only."""
+    from tqdm import tqdm
+
+    return tqdm(total=total, initial=done, desc=name, disable=not accelerator.is_main_process, dynamic_ncols=True, mininterval=1.0)

@@ -1,0 +1,68 @@
+"""Where a run starts: the networks from scratch or from checkpoints, as the configuration says."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ..errors import InputError
+from ..folder import read_bundle
+from ..models.cinemo.unet import CinemoUNet
+from . import network, text
+from .config import SCRATCH, Config
+from .lora import add_lora
+from .sources import number
+
+
+class Networks(NamedTuple):
+    unet: CinemoUNet
+    text_encoder: Any
+
+
+def make_networks(config: Config) -> Networks:
+    """Both networks in float32 on the CPU, with those parameters trainable that shall be.
+
+    Raises InputError or CheckpointError for parts that are missing or do not fit.
+    """
+    model = config.model
+    text_encoder = make_text_encoder(config)
+    width = text_encoder.config.hidden_size
+    unet = make_unet(config, width)
+    if unet.config.context_dim != width:
+        raise InputError(
+            f"The text encoder is {width} channels wide, but the UNet {model.start} reads {unet.config.context_dim}; "
+            "use the text encoder of the same checkpoint."
+        )
+    if not model.train_text_encoder:
+        text_encoder.requires_grad_(False).eval()
+    if model.lora_rank:
+        add_lora(unet, model.lora_rank, lora_alpha(config), model.lora_layers, number(config.run.seed, "lora"))
+    if model.gradient_checkpointing:
+        network.checkpoint_gradients(unet)
+    return Networks(unet, text_encoder)
+
+
+def lora_alpha(config: Config) -> float:
+    """The alpha of the configuration; without one, the rank, which makes the scale 1."""
+    return config.model.lora_alpha or float(config.model.lora_rank)
+
+
+def make_unet(config: Config, context_dim: int) -> CinemoUNet:
+    if config.model.start == SCRATCH:
+        return network.from_scratch(config.unet.config(context_dim), number(config.run.seed, "unet"))
+    return network.load(Path(config.model.start), config.unet.motion_dim, number(config.run.seed, "unet"))
+
+
+def make_text_encoder(config: Config) -> Any:
+    """From model.text_encoder, else from the checkpoint folder that the UNet starts from, else from scratch."""
+    model = config.model
+    if model.text_encoder:
+        return text.load(Path(model.text_encoder))
+    if model.start == SCRATCH:
+        if not model.train_text_encoder:
+            raise InputError(
+                "model.text_encoder is missing; give a folder, or train one from scratch with model.train_text_encoder = true."
+            )
+        return text.from_scratch(config.text.config(), number(config.run.seed, "text"))
+    folder = read_bundle(model.start).text_encoder if Path(model.start).is_dir() else None
+    if folder is None:
+        raise InputError(f"{model.start} has no text_encoder/ folder; give one as model.text_encoder.")
+    return text.load(folder)

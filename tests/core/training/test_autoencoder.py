@@ -1,0 +1,94 @@
+"""The autoencoder's training: it learns, goes on exactly where it was stopped, and writes what loads with latents of unit size."""
+
+import json
+
+import pytest
+import torch
+from cinemo_pack.cinemo_core.errors import InputError
+from cinemo_pack.cinemo_core.training import frozen
+from cinemo_pack.cinemo_core.training.autoencoder.__main__ import main
+from cinemo_pack.cinemo_core.training.autoencoder.config import AutoencoderConfig
+from cinemo_pack.cinemo_core.training.autoencoder.network import Autoencoder, make_vae, set_scale
+from cinemo_pack.cinemo_core.training.config import read_toml
+from cinemo_pack.cinemo_core.training.procedural import TRAINING_SEEDS, render_stills
+
+RECIPE = """
+[data]
+width = 32
+height = 32
+workers = 0
+[model]
+widths = [32, 32, 32, 32]
+[optimizer]
+learning_rate = 2e-3
+ema = 0.5
+[run]
+output = "{output}"
+steps = {steps}
+batch = 4
+log_every = 1
+checkpoint_every = {every}
+"""
+
+
+def run(tmp_path, output: str, steps: int, every: int = 100) -> list[dict]:
+    path = tmp_path / "recipe.toml"
+    path.write_text(RECIPE.format(output=output, steps=steps, every=every))
+    assert main([str(path)]) == 0
+    return [json.loads(line) for line in (tmp_path / output / "losses.jsonl").read_text().splitlines()]
+
+
+def test_it_learns_and_what_it_writes_loads(tmp_path):
+    losses = run(tmp_path, "out", 12)
+    assert [line["step"] for line in losses] == list(range(1, 13))
+    assert losses[-1]["loss"] < 0.8 * losses[0]["loss"]
+    assert (tmp_path / "out" / "reconstructions.png").is_file()
+    vae = frozen.load_vae(tmp_path / "out" / "vae")
+    latents = frozen.encode(vae, torch.cat([render_stills(TRAINING_SEEDS + i, 32, 32, 2) for i in range(64)]))
+    assert latents.shape == (128, 4, 4, 4)
+    assert latents.std().item() == pytest.approx(1.0, abs=0.02)
+
+
+def test_a_stopped_run_goes_on_exactly(tmp_path):
+    whole = run(tmp_path, "whole", 4)
+    run(tmp_path, "parts", 2, every=2)
+    assert run(tmp_path, "parts", 4, every=2) == whole
+
+
+def test_scaling_changes_the_latents_and_nothing_else():
+    vae = make_vae(AutoencoderConfig(run=None).model.config, "", 0).eval()
+    pictures = render_stills(1, 32, 32, 2).float() / 127.5 - 1
+    with torch.no_grad():
+        before = vae.encode(pictures).latent_dist
+        decoded = vae.decode(before.mean).sample
+        set_scale(vae, 3.0)
+        after = vae.encode(pictures).latent_dist
+        assert torch.allclose(after.mean, 3 * before.mean, atol=1e-5)
+        assert torch.allclose(after.std, 3 * before.std, rtol=1e-4)
+        assert torch.allclose(vae.decode(after.mean).sample, decoded, atol=1e-4)
+
+
+def test_the_loss_is_made_of_what_the_configuration_weighs():
+    vae = make_vae(AutoencoderConfig(run=None).model.config, "", 0).eval()
+    pictures, noise = render_stills(1, 32, 32, 2).float() / 127.5 - 1, torch.zeros(2, 4, 4, 4)
+    with torch.no_grad():
+        plain = Autoencoder(vae, 0.0, 0.0)(pictures, noise)
+        weighted = Autoencoder(vae, 0.0, 2.0)(pictures, noise)
+        error = vae.decode(vae.encode(pictures).latent_dist.mean).sample - pictures
+    assert plain["loss"].item() == pytest.approx((error.abs().mean() + error.square().mean()).item(), rel=1e-5)
+    assert (weighted["loss"] - plain["loss"]).item() == pytest.approx(2 * plain["kl"].item(), rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("width = 32", "width = 36"), "data.width is 36; choose a multiple of 8"),
+        (("steps = 1", "step = 1"), "run.step is not a key"),
+        (("[32, 32, 32, 32]", "[32, 32, 32]"), "model.widths is .* expected a list of 4"),
+    ],
+)
+def test_mistakes_are_told(tmp_path, change, message):
+    path = tmp_path / "recipe.toml"
+    path.write_text(RECIPE.format(output="out", steps=1, every=1).replace(*change))
+    with pytest.raises(InputError, match=message):
+        read_toml(path, AutoencoderConfig)

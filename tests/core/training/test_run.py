@@ -1,0 +1,365 @@
+"""Whole runs: resume after a kill, what a run writes, what it refuses, the starts and switches, several processes."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from cinemo_pack.cinemo_core.checkpoint import read_state_dict
+from cinemo_pack.cinemo_core.errors import InputError
+from cinemo_pack.cinemo_core.folder import read_bundle
+from cinemo_pack.cinemo_core.models.cinemo.recognise import recognise
+from cinemo_pack.cinemo_core.training import trainer
+from cinemo_pack.cinemo_core.training.__main__ import main
+from cinemo_pack.cinemo_core.training.trainer import train
+from PIL import Image
+from safetensors.torch import load_file
+
+UNET = "export/unet/diffusion_pytorch_model.safetensors"
+TEXT = "export/text_encoder/model.safetensors"
+
+
+def write_toml(table: dict, path: Path) -> Path:
+    lines = []
+    for section, keys in table.items():
+        lines.append(f"[{section}]")
+        lines += [f"{key} = {to_toml(value)}" for key, value in keys.items()]
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def to_toml(value) -> str:
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        return "[" + ", ".join("{" + ", ".join(f"{k} = {json.dumps(v)}" for k, v in item.items()) + "}" for item in value) + "]"
+    return json.dumps(value)
+
+
+def losses(output: str | Path) -> list[dict]:
+    return [json.loads(line) for line in (Path(output) / "losses.jsonl").read_text().splitlines()]
+
+
+def with_output(table: dict, folder: Path, **run) -> dict:
+    return table | {"run": table["run"] | {"output": str(folder)} | run}
+
+
+def start(root: Path, toml: Path, *launcher: str) -> subprocess.Popen:
+    """The command as people run it."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+    command = [sys.executable, "-m", *launcher, "cinemo_core.training", str(toml)]
+    return subprocess.Popen(command, cwd=root, env=environment, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for_step(process: subprocess.Popen, output: Path, step: int) -> None:
+    while process.poll() is None:
+        time.sleep(0.02)
+        if (output / "losses.jsonl").is_file() and len(losses_so_far(output)) >= step:
+            return
+    pytest.fail(f"the run ended before step {step}: {process.stderr.read()}")
+
+
+def losses_so_far(output: Path) -> list[str]:
+    return (output / "losses.jsonl").read_text().splitlines()
+
+
+def same_files(first: Path, second: Path) -> bool:
+    return all((first / name).read_bytes() == (second / name).read_bytes() for name in (UNET, TEXT))
+
+
+@pytest.mark.parametrize("cache", [False, True])
+def test_a_killed_run_goes_on_exactly(root, table, tmp_path, cache):
+    """SIGKILL in the middle; afterwards every loss and every byte of the export is that of a run without it."""
+    table["data"]["cache"] = cache
+    table["run"]["steps"] = 12
+    assert main([str(write_toml(with_output(table, tmp_path / "whole"), tmp_path / "whole.toml"))]) == 0
+    toml = write_toml(with_output(table, tmp_path / "killed"), tmp_path / "killed.toml")
+    process = start(root, toml)
+    wait_for_step(process, tmp_path / "killed", 3)
+    process.kill()
+    process.communicate()
+    assert not (tmp_path / "killed" / "export").exists()
+    before = len(losses_so_far(tmp_path / "killed"))
+    assert 3 <= before < 12
+    assert main([str(toml)]) == 0
+    assert losses(tmp_path / "killed") == losses(tmp_path / "whole")
+    assert same_files(tmp_path / "killed", tmp_path / "whole")
+
+
+def test_a_stopped_run_saves_and_goes_on(root, table, tmp_path):
+    """SIGTERM: the step under way is finished and saved, whatever the interval of checkpoints."""
+    table["run"] |= {"steps": 40, "checkpoint_every": 1000}
+    toml = write_toml(table, tmp_path / "run.toml")
+    process = start(root, toml)
+    wait_for_step(process, tmp_path / "run", 3)
+    process.send_signal(signal.SIGTERM)
+    _, words = process.communicate(timeout=60)
+    assert process.returncode == 1
+    done = len(losses(tmp_path / "run"))
+    assert f"Stopped and saved at step {done}; start again to go on." in words
+    assert "Traceback" not in words
+    assert [p.name for p in (tmp_path / "run" / "checkpoints").iterdir()] == [f"step-{done:08}"]
+    table["run"]["steps"] = done + 2
+    assert main([str(write_toml(table, toml))]) == 0
+    assert [line["step"] for line in losses(tmp_path / "run")] == list(range(1, done + 3))
+
+
+def test_the_loss_falls_and_the_export_is_whole(table, to_config, videos):
+    table["run"] |= {"steps": 40, "batch": 4}
+    table["optimizer"]["learning_rate"] = 3e-3
+    assert train(to_config(table))
+    output = Path(table["run"]["output"])
+    curve = [line["loss"] for line in losses(output)]
+    assert curve[0] == pytest.approx(1.0, abs=0.2)  # nothing predicted yet: the variance of the noise
+    assert sum(curve[-8:]) / 8 < 0.8 * curve[0]
+
+    bundle = read_bundle(output / "export")
+    unet, config = recognise(bundle.unet, read_state_dict(bundle.unet))
+    assert config.widths == (64, 64)
+    assert all(tensor.dtype == torch.float16 and tensor.isfinite().all() for tensor in unet.values())
+    assert unet["out.2.weight"].any()
+    assert bundle.vae_image and bundle.text_encoder and bundle.scheduler and not bundle.vae_temporal
+
+
+def test_the_export_holds_the_averaged_weights(table, to_config, tmp_path):
+    for ema in (0.0, 0.999):
+        table["optimizer"]["ema"] = ema
+        assert train(to_config(with_output(table, tmp_path / str(ema))))
+    key = "conv_out.weight"
+    plain, averaged = (load_file(tmp_path / name / UNET)[key].float() for name in ("0.0", "0.999"))
+    # trained alike, but the average lags behind
+    assert losses(tmp_path / "0.0") == losses(tmp_path / "0.999")
+    assert 0 < averaged.norm() < 0.95 * plain.norm()
+
+
+def test_checkpoints_are_few_and_whole(table, to_config):
+    table["run"] |= {"keep": 2, "checkpoint_every": 1}
+    assert train(to_config(table))
+    folder = Path(table["run"]["output"]) / "checkpoints"
+    assert sorted(p.name for p in folder.iterdir()) == ["step-00000005", "step-00000006"]
+
+
+def test_half_a_checkpoint_is_not_gone_on_from(table, to_config, tmp_path, monkeypatch):
+    assert train(to_config(with_output(table, tmp_path / "whole")))
+    run = with_output(table, tmp_path / "run")
+    import accelerate
+
+    real = accelerate.Accelerator.save_state
+
+    def fail(self, folder, **options):
+        real(self, folder, **options)
+        if "00000004" in folder:
+            raise OSError("no space left")
+
+    monkeypatch.setattr(accelerate.Accelerator, "save_state", fail)
+    with pytest.raises(OSError, match="no space"):
+        train(to_config(run))
+    assert sorted(p.name for p in (tmp_path / "run" / "checkpoints").iterdir()) == [".step-00000004.part", "step-00000002"]
+    monkeypatch.setattr(accelerate.Accelerator, "save_state", real)
+    assert train(to_config(run))
+    assert losses(tmp_path / "run") == losses(tmp_path / "whole")
+    assert not list((tmp_path / "run" / "checkpoints").glob(".*"))
+
+
+def test_another_configuration_does_not_go_on(table, to_config):
+    assert train(to_config(table))
+    table["optimizer"]["learning_rate"] = 5e-4
+    table["data"]["seed"] = 3
+    with pytest.raises(InputError, match=r"holds a run with another data.seed, optimizer.learning_rate; choose another run.output"):
+        train(to_config(table))
+
+
+def test_a_moved_run_goes_on(table, to_config, tmp_path, vae_folder):
+    """On another disk, with what it uses; but not with something else in the place of that."""
+    place = tmp_path / "a"
+    shutil.copytree(vae_folder, place / "vae")
+    table["model"]["vae"] = str(place / "vae")
+    table["data"]["path"] = str(shutil.copytree(table["data"]["path"], place / "videos"))
+    table["model"]["tokenizer"] = str(shutil.copytree(table["model"]["tokenizer"], place / "tokenizer"))
+    assert train(to_config(with_output(table, place / "run", steps=4)))
+    moved = place.rename(tmp_path / "b")
+    table = json.loads(json.dumps(table).replace(str(place), str(moved)))
+    assert train(to_config(with_output(table, moved / "run")))
+    assert [line["step"] for line in losses(moved / "run")] == [1, 2, 3, 4, 5, 6]
+    table["model"]["vae"] = str(vae_folder)
+    with pytest.raises(InputError, match="holds a run with another model.vae;"):
+        train(to_config(with_output(table, moved / "run")))
+
+
+def test_more_steps_go_on(table, to_config, tmp_path):
+    assert train(to_config(with_output(table, tmp_path / "once", steps=8)))
+    assert train(to_config(with_output(table, tmp_path / "twice", steps=5)))
+    assert train(to_config(with_output(table, tmp_path / "twice", steps=8, log_every=1, keep=1)))
+    assert losses(tmp_path / "once") == losses(tmp_path / "twice")
+    assert same_files(tmp_path / "once", tmp_path / "twice")
+
+
+def test_accumulation_is_a_larger_batch(table, to_config, tmp_path):
+    """Two batches of two are one of four: each clip's noise belongs to its position."""
+    table["optimizer"]["ema"] = 0.0
+    assert train(to_config(with_output(table, tmp_path / "large", batch=4)))
+    assert train(to_config(with_output(table, tmp_path / "small", batch=2, accumulation=2)))
+    for one, other in zip(losses(tmp_path / "large"), losses(tmp_path / "small"), strict=True):
+        assert one["loss"] == pytest.approx(other["loss"], rel=1e-4)
+
+
+def test_gradient_checkpointing_learns_the_same(table, to_config, tmp_path):
+    assert train(to_config(with_output(table, tmp_path / "plain")))
+    table["model"]["gradient_checkpointing"] = True
+    assert train(to_config(with_output(table, tmp_path / "again")))
+    for one, other in zip(losses(tmp_path / "plain"), losses(tmp_path / "again"), strict=True):
+        assert one["loss"] == pytest.approx(other["loss"], rel=1e-5)
+
+
+def test_every_switch_changes_what_is_learnt(table, to_config, tmp_path):
+    """Each option reaches the loss; the ablations among them."""
+    table["optimizer"]["learning_rate"] = 1e-2
+    changes = {
+        "default": {},
+        "direct": {"prediction": "direct"},
+        "no_motion": {"motion": "none"},
+        "text": {"text_dropout": 0.0},
+        "offset": {"noise_offset": 0.3},
+        "snr": {"min_snr_gamma": 5.0},
+    }
+    last = {}
+    for name, change in changes.items():
+        assert train(to_config(with_output(table, tmp_path / name) | {"objective": change}))
+        last[name] = losses(tmp_path / name)[-1]["loss"]
+    assert len({round(loss, 5) for loss in last.values()}) == len(changes), last
+
+
+def test_a_direct_network_is_refused_as_a_checkpoint(table, to_config):
+    table["objective"] = {"prediction": "direct"}
+    assert train(to_config(table))
+    scheduler = json.loads((Path(table["run"]["output"]) / "export/scheduler/scheduler_config.json").read_text())
+    assert scheduler["prediction_type"] != "epsilon"
+
+
+def test_validation_pictures(table, to_config, tmp_path, videos):
+    Image.new("RGB", (50, 40), (200, 30, 30)).save(tmp_path / "red.png")
+    case = {"image": str(tmp_path / "red.png"), "caption": "it moves", "bucket": 12}
+    table["validation"] = {"every": 3, "steps": 2, "cases": [case, {"seed": 5}]}
+    before = with_output(table | {"validation": {}}, tmp_path / "without")
+    assert train(to_config(table))
+    assert train(to_config(before))
+    sheets = sorted((Path(table["run"]["output"]) / "validation").iterdir())
+    assert [s.name for s in sheets] == ["step-00000003.png", "step-00000006.png"]
+    sheet = Image.open(sheets[0])
+    assert sheet.width == 4 * (32 + 4) + 4
+    # looking changes nothing of the run
+    assert losses(table["run"]["output"]) == losses(tmp_path / "without")
+
+
+def test_bad_pictures_and_parts_are_told_before_the_first_step(table, to_config, tmp_path):
+    (tmp_path / "text.png").write_text("no picture")
+    cases = [
+        ({"validation": {"cases": [{"image": str(tmp_path / "text.png")}]}}, "text.png, which cannot be read as a picture"),
+        ({"model": table["model"] | {"train_text_encoder": False}}, "model.text_encoder is missing"),
+        ({"model": table["model"] | {"tokenizer": str(tmp_path)}}, "holds no CLIP tokenizer"),
+        ({"model": table["model"] | {"vae": str(tmp_path)}}, "holds no weights"),
+        ({"optimizer": {"eight_bit": True}}, "needs the package bitsandbytes"),
+        ({"export": {"folder": str(tmp_path)}}, "exists and is not an earlier export"),
+    ]
+    for change, message in cases:
+        with pytest.raises(ValueError, match=message):
+            train(to_config(table | change))
+    assert not (Path(table["run"]["output"]) / "losses.jsonl").exists()
+
+
+def test_a_frozen_encoder_and_a_start_from_an_export(table, to_config, tmp_path):
+    """From a first run's checkpoint: the UNet goes on where it was, the text encoder stays as it is."""
+    assert train(to_config(table))
+    first = Path(table["run"]["output"]) / "export"
+    table["model"] |= {"start": str(first), "train_text_encoder": False}
+    assert train(to_config(with_output(table, tmp_path / "second", steps=2)))
+    assert (tmp_path / "second" / TEXT).read_bytes() == (first.parent / TEXT).read_bytes()
+    before, after = load_file(first.parent / UNET), load_file(tmp_path / "second" / UNET)
+    assert all(torch.equal(before[name], after[name]) for name in before) is False
+    assert all(torch.allclose(before[name], after[name], atol=0.02) for name in before)
+
+
+def test_lora(table, to_config, tmp_path, root):
+    assert train(to_config(table))
+    start_folder = Path(table["run"]["output"]) / "export"
+    table["model"] |= {"start": str(start_folder), "train_text_encoder": False, "lora_rank": 2, "lora_alpha": 4.0}
+    whole, parts = with_output(table, tmp_path / "whole"), with_output(table, tmp_path / "parts")
+    assert train(to_config(whole))
+    assert train(to_config(with_output(table, tmp_path / "parts", steps=3)))
+    assert train(to_config(parts))
+    assert losses(tmp_path / "whole") == losses(tmp_path / "parts")
+    files = [tmp_path / name / "export" / trainer.LORA_NAME for name in ("whole", "parts")]
+    found, expected = (load_file(file) for file in files)
+    assert found.keys() == expected.keys() and all(torch.equal(found[name], expected[name]) for name in expected)
+    assert any(tensor.any() for name, tensor in found.items() if "lora_up" in name)
+    checkpoint = tmp_path / "whole" / "checkpoints" / "step-00000006" / "model.safetensors"
+    assert set(load_file(checkpoint)) == {name for name in load_file(checkpoint) if "lora_" in name}
+
+
+def test_two_processes_learn_what_one_does(root, table, tmp_path):
+    """accelerate's data-parallel run on CPUs: half of the batch in each process, the same losses, the same weights."""
+    table["optimizer"]["ema"] = 0.0
+    table["data"]["cache"] = True
+    table["run"]["steps"] = 4
+    assert main([str(write_toml(with_output(table, tmp_path / "one", batch=4), tmp_path / "one.toml"))]) == 0
+    toml = write_toml(with_output(table, tmp_path / "two", batch=2), tmp_path / "two.toml")
+    process = start(root, toml, "torch.distributed.run", "--standalone", "--local-addr=127.0.0.1", "--nproc-per-node=2", "-m")
+    _, words = process.communicate(timeout=300)
+    assert process.returncode == 0, words
+    for one, two in zip(losses(tmp_path / "one"), losses(tmp_path / "two"), strict=True):
+        assert one["loss"] == pytest.approx(two["loss"], rel=1e-4)
+    for name, tensor in load_file(tmp_path / "one" / UNET).items():
+        assert torch.allclose(load_file(tmp_path / "two" / UNET)[name].float(), tensor.float(), atol=2e-3), name
+
+
+def test_a_mistake_is_one_line(tmp_path, capsys):
+    (tmp_path / "a.toml").write_text("[data]\n")
+    assert main([str(tmp_path / "a.toml")]) == 1
+    assert capsys.readouterr().err == "training: model is missing; add it.\n"
+
+
+def test_mixed_precision_learns_about_the_same(table, to_config, tmp_path, fresh_engine):
+    assert train(to_config(with_output(table, tmp_path / "single")))
+    from accelerate.state import AcceleratorState
+
+    AcceleratorState._reset_state(reset_partial_state=True)
+    assert train(to_config(with_output(table, tmp_path / "mixed", precision="bf16")))
+    single, mixed = losses(tmp_path / "single"), losses(tmp_path / "mixed")
+    assert single != mixed
+    for one, other in zip(single, mixed, strict=True):
+        assert one["loss"] == pytest.approx(other["loss"], rel=0.03)
+
+
+def test_a_run_under_way_can_be_exported(table, to_config, tmp_path):
+    """From its last checkpoint, as if it had ended there; the run goes on as if nothing had happened."""
+    assert train(to_config(with_output(table, tmp_path / "short", steps=4)))
+    assert train(to_config(with_output(table, tmp_path / "long")))
+    run = with_output(table, tmp_path / "run")
+    toml = write_toml(run, tmp_path / "run.toml")
+    assert main([str(toml), "--export"]) == 1
+    assert train(to_config(with_output(run, tmp_path / "run", steps=4)))
+    (tmp_path / "run" / "losses.jsonl").open("a").write('{"step": 5, "loss": 1.0, "learning_rate": 1.0}\n')
+    partial = tmp_path / "run" / "checkpoints" / ".step-00000006.part"
+    partial.mkdir()
+    assert main([str(toml), "--export"]) == 0
+    assert same_files(tmp_path / "run", tmp_path / "short")
+    assert partial.is_dir() and len(losses(tmp_path / "run")) == 5
+    assert main([str(toml)]) == 0
+    assert losses(tmp_path / "run") == losses(tmp_path / "long")
+    assert main([str(toml)]) == 0  # finished: nothing left to do but the export
+    assert same_files(tmp_path / "run", tmp_path / "long")
+
+
+def test_weights_that_are_no_numbers_are_not_saved(table, to_config):
+    table["optimizer"] |= {"learning_rate": 1e30, "clip_norm": 0.0, "warmup": 0}
+    table["run"] |= {"log_every": 1000, "checkpoint_every": 3}
+    with pytest.raises(InputError, match="The weights ceased to be numbers by step 3; lower optimizer.learning_rate"):
+        train(to_config(table))
+    assert not (Path(table["run"]["output"]) / "checkpoints").exists()
+    table["run"]["log_every"] = 1
+    with pytest.raises(InputError, match="The loss became (nan|inf) by step"):
+        train(to_config(table))
