@@ -1,0 +1,87 @@
+"""The command: python dev.py evaluate [--checkpoint DIR] [--direct FILE] [--output DIR]."""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ...errors import CinemoError, InputError
+from . import cases, claims, figure
+from .animate import Animator, Task, load_animator
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="dev.py evaluate", description="Measure what the paper claims of Cinemo on a checkpoint.")
+    parser.add_argument("--checkpoint", type=Path, required=True, metavar="DIR", help="a whole checkpoint folder")
+    parser.add_argument("--direct", type=Path, metavar="PATH", help="UNet trained equally, but to predict frames directly")
+    parser.add_argument("--output", type=Path, default=Path("output"), metavar="DIR", help="where table, numbers and figure go")
+    parser.add_argument("--size", type=int, default=64, metavar="N", help="width and height of the pictures (default: 64)")
+    parser.add_argument("--seeds", type=int, default=20, metavar="N", help="pictures and seeds per measure (default: 20)")
+    parser.add_argument("--steps", type=int, default=25, metavar="N", help="DDIM steps (default: 25)")
+    parser.add_argument("--cfg", type=float, default=7.5, metavar="X", help="guidance (default: 7.5)")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    return parser.parse_args(arguments)
+
+
+def evaluate(args: argparse.Namespace) -> list[claims.Row]:
+    animator = load_animator(args.checkpoint, torch.device(args.device), args.steps, args.cfg)
+    direct = animator.with_unet(args.direct, "direct") if args.direct else None
+    camera = cases.camera_cases(args.size, args.seeds)
+    mixed = camera[:: len(camera) // args.seeds][: args.seeds]  # every motion of the camera, and every kind of picture
+    text = camera + cases.thing_cases(args.size, args.seeds) + cases.cloud_cases(args.size, args.seeds)
+
+    rows = claims.bucket_control(animator, mixed, with_progress("buckets"))
+    rows += claims.text_control(animator, text, with_progress("captions"))
+    if direct is not None:
+        rows += claims.consistency(animator, direct, mixed, with_progress("consistency"))
+    else:
+        rows.append(
+            claims.Row("consistency with the input", "PSNR of frames warped back", "not measured: no --direct", "residual better", False)
+        )
+    return rows + claims.initial_noise(animator, mixed, with_progress("initial noise"))
+
+
+def with_progress(name: str) -> claims.Clips:
+    """Makes clips and shows how many are done."""
+    from tqdm import tqdm
+
+    def clips(animator: Animator, tasks: Sequence[Task]) -> list[np.ndarray]:
+        return list(tqdm(animator.animate(tasks), total=len(tasks), desc=name, dynamic_ncols=True))
+
+    return clips
+
+
+def table(rows: Sequence[claims.Row]) -> str:
+    """Markdown, a line per measure."""
+    lines = [f"| {row.claim} | {row.measure} | {row.result} | {row.bar} | {'yes' if row.passed else 'NO'} |" for row in rows]
+    return "\n".join(["| claim of the paper | measure | result | bar | reached |", "|---|---|---|---|---|", *lines])
+
+
+def main(arguments: list[str] | None = None) -> int:
+    args = parse(arguments)
+    try:
+        if args.size % 8 or args.size < 32:
+            raise InputError(f"--size is {args.size}; choose a multiple of 8 from 32 on.")
+        args.output.mkdir(parents=True, exist_ok=True)
+        rows = evaluate(args)
+    except (CinemoError, OSError) as error:
+        print(f"evaluate: {error}", file=sys.stderr)
+        return 1
+    settings = {name: str(value) if isinstance(value, Path) else value for name, value in vars(args).items()}
+    numbers = {"settings": settings, "rows": [asdict(row) for row in rows]}
+    (args.output / "claims.json").write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
+    (args.output / "claims.md").write_text(table(rows) + "\n", encoding="utf-8")
+    figure.draw_claims(rows).save(args.output / "claims.png")
+    print(table(rows))
+    missed = [row.measure for row in rows if not row.passed]
+    print(f"verdict: {'every bar is reached' if not missed else 'missed: ' + '; '.join(missed)}")
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,102 @@
+"""Animates pictures with a checkpoint, many at a time, in plain torch: what the claims are measured on.
+
+The nodes take the same steps, one clip at a time.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ...checkpoint import read_state_dict
+from ...errors import InputError
+from ...folder import read_bundle
+from ...models.cinemo.recognise import recognise
+from ...motion import motion_id
+from ...training import frozen, network, text
+from ...training.objective import RESIDUAL
+from ...training.sampling import CUTOFF, NOISE_LEVEL, denoise, refine
+
+FRAMES = 16
+
+
+@dataclass(frozen=True)
+class Task:
+    """One clip to make: picture uint8 [h, w, 3], caption, bucket 0..19, seed of the noise, initial noise as `refine` names it."""
+
+    image: np.ndarray
+    caption: str
+    bucket: int
+    seed: int
+    initial_noise: str = "dctinit"
+
+
+@dataclass(frozen=True)
+class Animator:
+    """A checkpoint ready to sample. `prediction` is what its UNet was trained for, "residual" or "direct"."""
+
+    unet: Any
+    text_encoder: Any
+    tokenizer: frozen.Tokenizer
+    vae: Any
+    device: torch.device
+    steps: int
+    cfg: float
+    prediction: str = RESIDUAL
+
+    def with_unet(self, path: Path, prediction: str) -> "Animator":
+        """The same with the UNet of another file or folder."""
+        return replace(self, unet=load_unet(path).to(self.device), prediction=prediction)
+
+    def animate(self, tasks: Sequence[Task], at_once: int = 20) -> Iterator[np.ndarray]:
+        """A clip uint8 [16, h, w, 3] for each task, in order. A task's clip depends on nothing else in its batch."""
+        for start in range(0, len(tasks), at_once):
+            yield from self._animate(tasks[start : start + at_once])
+
+    @torch.no_grad()
+    def _animate(self, tasks: Sequence[Task]) -> list[np.ndarray]:
+        images = torch.from_numpy(np.stack([task.image for task in tasks])).permute(0, 3, 1, 2)
+        z0 = frozen.encode(self.vae, images)
+        noise = [
+            refine(first.cpu(), draw_noise(task.seed, first.shape), task.initial_noise, CUTOFF, NOISE_LEVEL)
+            for first, task in zip(z0, tasks, strict=True)
+        ]
+        tokens = self.tokenizer([*(task.caption for task in tasks), ""]).to(self.device)
+        context = text.encode(self.text_encoder, tokens)
+        ids = torch.tensor([motion_id(task.bucket) for task in tasks], device=self.device)
+        latents = denoise(self.unet, z0, torch.stack(noise).to(z0), context[:-1], context[-1:], ids, self.steps, self.cfg, self.prediction)
+        return [frozen.decode(self.vae, clip).permute(0, 2, 3, 1).numpy() for clip in latents]
+
+
+def draw_noise(seed: int, size: Sequence[int]) -> torch.Tensor:
+    return torch.randn(FRAMES - 1, *size, generator=torch.Generator().manual_seed(seed))
+
+
+def load_animator(folder: Path, device: torch.device, steps: int, cfg: float) -> Animator:
+    """Every part of a checkpoint folder, in float32. Raises CheckpointError or InputError where one is missing or does not fit."""
+    bundle = read_bundle(folder)
+    vae = bundle.vae_image or bundle.vae_temporal
+    if vae is None or bundle.text_encoder is None:
+        raise InputError(f"{folder} has no {'vae' if vae is None else 'text_encoder'}/ folder; give a whole checkpoint.")
+    return Animator(
+        load_unet(bundle.unet).to(device),
+        text.load(bundle.text_encoder).eval().to(device),
+        frozen.Tokenizer(str(bundle.tokenizer) if bundle.tokenizer else ""),
+        frozen.load_vae(vae).to(device),
+        device,
+        steps,
+        cfg,
+    )
+
+
+def load_unet(path: Path) -> Any:
+    from ...convert import find_unet
+
+    path = find_unet(path)
+    state_dict, config = recognise(path, read_state_dict(path))
+    unet = network.build(config)
+    unet.load_state_dict({name: tensor.float() for name, tensor in state_dict.items()})
+    return unet.eval()

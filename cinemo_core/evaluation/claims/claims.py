@@ -1,0 +1,111 @@
+"""The claims of the paper, each measured on held-out pictures and held against its bar."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from ...motion import BUCKETS, bucket_of_motion_id, motion_id_of_ssim
+from ...training.latents import mean_ssim
+from .animate import Animator, Task
+from .cases import Case
+from .direction import direction_of, read_direction
+from .measures import colour_shift, identity, largest_jump, sign_test, spearman, unrest
+
+GROUPS = 5
+IDENTITY = "PSNR of frames warped back"
+INITIAL_NOISES = ("dctinit", "none", "fftinit")
+Clips = Callable[[Animator, Sequence[Task]], list[np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measure: what was asked, what came out, and whether it reaches its bar. `values` is what a figure can be drawn from."""
+
+    claim: str
+    measure: str
+    result: str
+    bar: str
+    passed: bool
+    values: dict = field(default_factory=dict)
+
+
+def measured_bucket(frames: np.ndarray) -> int:
+    """The bucket of a clip uint8 [f, h, w, 3] by its SSIM, as training measures it."""
+    return bucket_of_motion_id(motion_id_of_ssim(mean_ssim(torch.from_numpy(frames).permute(0, 3, 1, 2))))
+
+
+def bucket_control(animator: Animator, cases: Sequence[Case], clips: Clips) -> list[Row]:
+    """Every bucket on every case; each case has a seed of its own."""
+    tasks = [Task(case.image, case.caption, bucket, seed) for seed, case in enumerate(cases) for bucket in range(BUCKETS)]
+    requested = np.array([task.bucket for task in tasks])
+    measured = np.array([measured_bucket(clip) for clip in clips(animator, tasks)])
+    rank = spearman(requested, measured)
+    means = [measured[requested // (BUCKETS // GROUPS) == group].mean() for group in range(GROUPS)]
+    rising = bool((np.diff(means) > 0).all())
+    error = float(np.abs(requested - measured).mean())
+    claim = "motion buckets control intensity"
+    per_bucket = {str(b): measured[requested == b].tolist() for b in range(BUCKETS)}
+    result = f"{rank:.3f}; group means {', '.join(f'{m:.1f}' for m in means)}"
+    return [
+        Row(claim, "Spearman of requested and measured bucket", result, ">= 0.9, means rise", rank >= 0.9 and rising, per_bucket),
+        Row(claim, "mean error in buckets", f"{error:.2f}", "<= 3", error <= 3),
+    ]
+
+
+def text_control(animator: Animator, cases: Sequence[Case], clips: Clips) -> list[Row]:
+    """The direction of each clip against its caption's; cases of one caption differ in picture and seed."""
+    tasks = [Task(case.image, case.caption, case.bucket, seed) for seed, case in enumerate(cases)]
+    read = [read_direction(clip, case.mask) for clip, case in zip(clips(animator, tasks), cases, strict=True)]
+    right = np.array([found == direction_of(case.caption) for found, case in zip(read, cases, strict=True)])
+    kinds: dict[str, list[bool]] = {}
+    for case, hit in zip(cases, right, strict=True):
+        kinds.setdefault(kind_of(case.caption), []).append(bool(hit))
+    shares = {kind: float(np.mean(hits)) for kind, hits in kinds.items()}
+    share = float(right.mean())
+    return [Row("text controls the motion", "direction by optical flow", f"{share:.1%} of {len(cases)}", ">= 85 %", share >= 0.85, shares)]
+
+
+def kind_of(caption: str) -> str:
+    """The caption without what its thing is: "the red ball falls" -> "thing falls"."""
+    from .cases import THING_VERBS
+
+    return next((f"thing {verb}" for verb in THING_VERBS if caption.endswith(verb)), caption)
+
+
+def consistency(animator: Animator, direct: Animator, cases: Sequence[Case], clips: Clips) -> list[Row]:
+    """Residual against direct prediction, equally trained: same pictures, captions, buckets, seeds."""
+    tasks = [Task(case.image, case.caption, case.bucket, seed) for seed, case in enumerate(cases)]
+    residual, other = (np.array([identity(clip[3::4], clip[0]) for clip in clips(who, tasks)]) for who in (animator, direct))
+    better = int((residual > other).sum())
+    p = sign_test(residual - other)
+    result = f"{residual.mean():.2f} dB against {other.mean():.2f}; better {better} of {len(cases)} (p = {p:.2g})"
+    passed = residual.mean() > other.mean() and p < 0.05
+    values = {"residual": residual.tolist(), "direct": other.tolist()}
+    return [Row("consistency with the input", IDENTITY, result, "residual better, paired", bool(passed), values)]
+
+
+def initial_noise(animator: Animator, cases: Sequence[Case], clips: Clips) -> list[Row]:
+    """DCTInit, plain noise and FFTInit from the same noise."""
+    jumps, shifts, unrests = {}, {}, {}
+    for name in INITIAL_NOISES:
+        made = clips(animator, [Task(case.image, case.caption, case.bucket, seed, name) for seed, case in enumerate(cases)])
+        jumps[name] = np.array([largest_jump(clip) for clip in made])
+        shifts[name] = np.array([colour_shift(clip, case.image) for clip, case in zip(made, cases, strict=True)])
+        unrests[name] = np.array([unrest(clip) for clip in made])
+    claim = "DCTInit removes sudden changes"
+    return [
+        compare(claim, "largest frame-to-frame jump", jumps, INITIAL_NOISES, "best of three"),
+        compare(claim, "colour shift against the input", shifts, INITIAL_NOISES, "best of three"),
+        compare("smoothness", "mean squared second difference", unrests, ("dctinit", "none"), "better than plain"),
+    ]
+
+
+def compare(claim: str, measure: str, values: dict[str, np.ndarray], names: Sequence[str], bar: str) -> Row:
+    """Passed where the mean of the first is below every other's; the paired counts are told."""
+    first, *others = (values[name] for name in names)
+    means = ", ".join(f"{name} {values[name].mean():.4f}" for name in names)
+    wins = ", ".join(f"{int((first < other).sum())} of {len(first)} below {name}" for name, other in zip(names[1:], others, strict=True))
+    passed = all(first.mean() < other.mean() for other in others)
+    return Row(claim, measure, f"{means}; {wins}", bar, bool(passed), {name: values[name].tolist() for name in names})

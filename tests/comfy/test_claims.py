@@ -1,0 +1,44 @@
+"""The claims on a whole checkpoint, with the tokenizer that ComfyUI carries."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import torch
+from cinemo_pack.cinemo_core.evaluation.claims.__main__ import main
+from cinemo_pack.cinemo_core.evaluation.claims.animate import Task, load_animator
+from cinemo_pack.cinemo_core.evaluation.claims.claims import INITIAL_NOISES
+from cinemo_pack.cinemo_core.training.procedural import render_stills
+
+SIZE = 32
+
+
+def test_a_clip_depends_on_its_task_alone(nano):
+    animator = load_animator(nano, torch.device("cpu"), steps=2, cfg=2.0)
+    images = [render_stills(seed, SIZE, SIZE, 1)[0].permute(1, 2, 0).numpy() for seed in range(3)]
+    tasks = [Task(image, "a cat", 3 * i, i, noise) for i, (image, noise) in enumerate(zip(images, INITIAL_NOISES, strict=True))]
+    together = list(animator.animate(tasks))
+    for task, clip in zip(tasks, together, strict=True):
+        assert clip.shape == (16, SIZE, SIZE, 3)
+        (alone,) = animator.animate([task])
+        assert np.abs(alone.astype(int) - clip.astype(int)).max() <= 1  # rounding
+    for change in ({"bucket": 19}, {"caption": "a dog"}, {"seed": 9}, {"initial_noise": "none"}):
+        (changed,) = animator.animate([replace(tasks[0], **change)])
+        assert not np.array_equal(changed, together[0]), change
+
+
+def test_the_command_reports_what_is_missing(tmp_path, capsys):
+    assert main(["--checkpoint", str(tmp_path / "none"), "--output", str(tmp_path / "out")]) == 1
+    assert str(tmp_path / "none") in capsys.readouterr().err
+    assert main(["--checkpoint", str(tmp_path), "--output", str(tmp_path / "out"), "--size", "50"]) == 1
+    assert "--size is 50; choose a multiple of 8" in capsys.readouterr().err
+
+
+def test_the_command_measures_a_checkpoint_and_says_what_is_missed(nano, tmp_path, capsys):
+    arguments = ["--checkpoint", str(nano), "--direct", str(nano / "unet")]
+    assert main([*arguments, "--output", str(tmp_path), "--size", "32", "--seeds", "5", "--steps", "1"]) == 1  # its weights are random
+    out = capsys.readouterr().out
+    assert out.splitlines()[-1].startswith("verdict: missed: ")
+    numbers = json.loads((tmp_path / "claims.json").read_text())
+    assert len(numbers["rows"]) == 7 and numbers["settings"]["seeds"] == 5
+    assert (tmp_path / "claims.png").is_file() and "| claim of the paper |" in (tmp_path / "claims.md").read_text()

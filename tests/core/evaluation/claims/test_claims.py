@@ -1,0 +1,102 @@
+"""The claims, judged on clips that do what they are told and on clips that do not."""
+
+import numpy as np
+import pytest
+import torch
+from cinemo_pack.cinemo_core.evaluation.claims import claims, figure
+from cinemo_pack.cinemo_core.evaluation.claims.__main__ import table
+from cinemo_pack.cinemo_core.evaluation.claims.cases import Case, camera_cases, held_out_photographs, thing_cases
+from cinemo_pack.cinemo_core.motion import ssim_range
+from cinemo_pack.cinemo_core.training.procedural.clip import to_uint8
+from cinemo_pack.cinemo_core.training.procedural.dice import Dice
+from cinemo_pack.cinemo_core.training.procedural.scenes import Setting, camera
+
+SIZE = 32
+
+
+def scene_clip(seed: int, strength: float) -> np.ndarray:
+    scene = camera(Setting(Dice(seed), SIZE, SIZE, ()))
+    return to_uint8(scene.paint(torch.arange(16.0), strength)).permute(0, 2, 3, 1).numpy()
+
+
+def noisy(image: np.ndarray, amount: float, seed: int, frames: int = 16) -> np.ndarray:
+    noise = np.random.default_rng(seed).normal(0, amount, (frames, *image.shape))
+    return np.clip(image + noise, 0, 255).round().astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def still() -> list[Case]:
+    return [Case(scene_clip(seed, 0.0)[0], "the camera pans left", 10, None, str(seed)) for seed in range(3)]
+
+
+def with_score(image: np.ndarray, bucket: int, seed: int) -> np.ndarray:
+    """A clip of this bucket: noise of the amount that gives its SSIM, found by halving."""
+    target, low, high = sum(ssim_range(min(max(bucket, 1), 18))) / 2, 0.0, 60.0
+    for _ in range(12):
+        amount = (low + high) / 2
+        score = claims.mean_ssim(torch.from_numpy(noisy(image, amount, seed)).permute(0, 3, 1, 2))
+        low, high = (amount, high) if score > target else (low, amount)
+    return noisy(image, amount, seed)
+
+
+def test_buckets_that_are_obeyed_pass_and_others_fail(still):
+    def obeys(_, tasks):
+        return [with_score(task.image, task.bucket, task.seed) for task in tasks]
+
+    def ignores(_, tasks):
+        return [with_score(task.image, 7 * task.bucket % 20, task.seed) for task in tasks]
+
+    ranked, error = claims.bucket_control(None, still[:1], obeys)
+    assert ranked.passed and error.passed and len(ranked.values) == 20
+    ranked, error = claims.bucket_control(None, still[:1], ignores)
+    assert not ranked.passed and not error.passed
+
+
+def test_captions_that_are_obeyed_pass_and_others_fail():
+    captions = {seed: camera(Setting(Dice(seed), SIZE, SIZE, ())).caption for seed in range(40, 48)}
+    cases = [Case(scene_clip(seed, 0.0)[0], caption, 10, None, str(seed)) for seed, caption in captions.items()]
+    (row,) = claims.text_control(None, cases, lambda _, tasks: [scene_clip(40 + task.seed, 0.6) for task in tasks])
+    assert row.passed
+    (row,) = claims.text_control(None, cases, lambda _, tasks: [scene_clip(40 + task.seed, 0.6)[::-1].copy() for task in tasks])
+    assert not row.passed and row.result.endswith("of 8")
+
+
+def test_consistency_is_judged_by_pairs(still):
+    cases = still * 2
+
+    def clips(who, tasks):
+        return [noisy(task.image, 2.0 if who == "good" else 12.0, task.seed) for task in tasks]
+
+    (row,) = claims.consistency("good", "bad", cases, clips)
+    assert row.passed and "better 6 of 6" in row.result
+    (row,) = claims.consistency("bad", "good", cases, clips)
+    assert not row.passed
+    (row,) = claims.consistency("good", "good", cases, clips)
+    assert not row.passed
+
+
+def test_initial_noises_are_compared_on_the_same_seeds(still):
+    def clips(_, tasks):
+        worse = {"dctinit": 0.0, "none": 6.0, "fftinit": 3.0}
+        return [noisy(task.image, 2.0 + worse[task.initial_noise], task.seed) for task in tasks]
+
+    jump, colour, smooth = claims.initial_noise(None, still, clips)
+    assert jump.passed and smooth.passed and set(colour.values) == {"dctinit", "none", "fftinit"}
+    assert "3 of 3 below none, 3 of 3 below fftinit" in jump.result
+
+
+def test_the_table_and_the_figure_show_every_row(still):
+    rows = claims.initial_noise(None, still, lambda _, tasks: [noisy(task.image, 2.0, task.seed) for task in tasks])
+    text = table(rows)
+    assert text.count("\n") == 1 + len(rows) and all(row.measure in text for row in rows)
+    assert figure.draw_claims(rows).size == figure.SIZE
+
+
+def test_cases_are_fixed_and_move_as_their_captions_say():
+    first, again = thing_cases(SIZE, 1), thing_cases(SIZE, 1)
+    assert [case.name for case in first] == [case.name for case in again] and len(first) == 4
+    assert all(case.mask is not None and case.mask.any() and case.bucket > 0 for case in first)
+    photographs = [name for name, _ in held_out_photographs(SIZE)]
+    assert {"astronaut", "chelsea", "coffee"} <= set(photographs)
+    cameras = camera_cases(SIZE, 1)
+    assert len(cameras) == 8 and all(case.image.shape == (SIZE, SIZE, 3) and case.image.dtype == np.uint8 for case in cameras)
