@@ -1,0 +1,40 @@
+"""The command: python dev.py py -m cinemo_core.training.nano OUTPUT [--stages ...]"""
+
+import argparse
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from ...errors import CinemoError
+from .photographs import collect_photographs
+
+TRAINER = __package__.rpartition(".")[0]
+# Stage -> the module that runs it.
+STAGES = {"autoencoder": f"{TRAINER}.autoencoder", "residual": TRAINER, "direct": TRAINER}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m cinemo_core.training.nano", description="Train nano anew. Stopped at any time, it goes on where it was."
+    )
+    parser.add_argument("output", type=Path, metavar="OUTPUT", help="folder for everything; OUTPUT/residual/export is the checkpoint")
+    parser.add_argument("--stages", nargs="+", choices=STAGES, default=list(STAGES), metavar="STAGE", help=f"of {', '.join(STAGES)}")
+    args = parser.parse_args(arguments)
+    try:
+        args.output.mkdir(parents=True, exist_ok=True)
+        collect_photographs(args.output / "photographs")
+    except (CinemoError, OSError) as error:
+        print(f"nano: {error}", file=sys.stderr)
+        return 1
+    for stage in args.stages:
+        recipe = args.output / f"{stage}.toml"
+        shutil.copyfile(Path(__file__).parent / recipe.name, recipe)  # paths in it are relative to where it lies
+        finished = subprocess.run([sys.executable, "-m", STAGES[stage], str(recipe)], check=False)
+        if finished.returncode:
+            return finished.returncode
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
