@@ -11,13 +11,14 @@ from .environment import LAUNCH, ROOT
 
 NAME = "cinemo-nano"
 FOLDER = ROOT / ".comfyui" / NAME
+SOURCES = ("*.py", "models/**/*.py")  # what cinemo_core.nano is made of
 STAMP = ROOT / ".comfyui" / f"{NAME}.sha256"
 
 
 def nano_checkpoint() -> Path:
     """The folder of the nano checkpoint, made anew whenever the code that makes it has changed."""
     code = hashlib.sha256()
-    for path in sorted((ROOT / "cinemo_core").rglob("*.py")):
+    for path in sorted(source for pattern in SOURCES for source in (ROOT / "cinemo_core").glob(pattern)):
         code.update(path.read_bytes())
     if not (FOLDER.exists() and STAMP.exists() and STAMP.read_text() == code.hexdigest()):
         say(f"* making the nano checkpoint in {FOLDER}")
