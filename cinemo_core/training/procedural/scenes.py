@@ -44,7 +44,7 @@ class Setting(NamedTuple):
     def backdrop(self) -> Tensor:
         """A canvas: a part of a photograph, or a texture."""
         n = canvas_size(self.width, self.height)
-        if self.photographs and self.dice.chance(0.4):
+        if self.photographs and self.dice.chance(0.3):
             return photograph(self.dice, n, self.dice.choice(self.photographs))
         return self.dice.choice(TEXTURES)(self.dice, n)
 
@@ -166,7 +166,7 @@ def drifting_clouds(setting: Setting) -> Scene:
     dice = setting.dice
     n = canvas_size(setting.width, setting.height)
     way, sign = dice.choice((("left", -1), ("right", 1)))
-    land, clouds = landscape(dice, n), fractal(dice, n, 8, 0.6)
+    land, clouds = landscape(dice, n), fractal(dice, n, 6, 0.5)
     horizon, thin = dice.uniform(0.0, 0.5), dice.uniform(0.35, 0.55)
     white = torch.tensor([0.96, 0.96, 0.98])[:, None, None] * dice.uniform(0.75, 1.0)
 
@@ -184,14 +184,14 @@ def falling_snow(setting: Setting) -> Scene:
     """Flakes of three sizes fall, the larger the faster; they come in again at the top."""
     dice = setting.dice
     canvas = setting.backdrop()
-    flakes = [(dice.uniform(-1.1, 1.1), dice.uniform(-1.2, 1.2), dice.choice((0.035, 0.05, 0.07))) for _ in range(dice.integer(25, 60))]
+    flakes = [(dice.uniform(-1.1, 1.1), dice.uniform(-1.2, 1.2), dice.choice((0.06, 0.08, 0.11))) for _ in range(dice.integer(15, 35))]
 
     def paint(moments: Tensor, strength: float) -> Tensor:
         points = setting.points(moments)
         image = look(canvas, points)
         covered = torch.zeros(points.shape[:3])
         for x, y, size in flakes:
-            fallen = (y + 1.2 + moments * strength * 2.0 * size) % 2.4 - 1.2
+            fallen = (y + 1.2 + moments * strength * 1.3 * size) % 2.4 - 1.2
             covered = torch.maximum(covered, stencil(ball, around(points, x, fallen), size, 1.5 * setting.pixel))
         return cover(image, torch.tensor([0.97, 0.97, 1.0])[:, None, None], covered)
 

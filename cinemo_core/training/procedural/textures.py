@@ -17,6 +17,7 @@ from .dice import Dice
 
 SPAN = 2.0  # the view spans -1..1 along its longer side
 SAMPLES_PER_PIXEL = 2
+FINEST = 7  # pixels; what is finer than a latent (8 pixels) a small autoencoder cannot keep
 
 
 def canvas_size(width: int, height: int) -> int:
@@ -30,9 +31,12 @@ def coordinates(n: int) -> tuple[Tensor, Tensor]:
 
 
 def fractal(dice: Dice, n: int, coarsest: int = 4, persistence: float = 0.55) -> Tensor:
-    """Fractal noise in 0..1, [n, n]: grids of noise, each twice as fine and `persistence` times as strong as the one before."""
+    """Fractal noise in 0..1, [n, n]: grids of noise, each twice as fine and `persistence` times as strong as the one before.
+
+    It ends at FINEST pixels of the view to a cell of the grid.
+    """
     field, amplitude, cells = torch.zeros(1, 1, n, n), 1.0, coarsest
-    while cells <= n // (2 * SAMPLES_PER_PIXEL):
+    while cells <= max(coarsest, n // (FINEST * SAMPLES_PER_PIXEL)):
         field += amplitude * F.interpolate(dice.field(1, 1, cells, cells) - 0.5, size=(n, n), mode="bicubic", align_corners=False)
         amplitude, cells = amplitude * persistence, cells * 2
     field = field[0, 0]
@@ -62,29 +66,41 @@ def soft_step(values: Tensor, width: float) -> Tensor:
 
 
 def marble(dice: Dice, n: int) -> Tensor:
-    return gradient_map(fractal(dice, n, dice.choice((4, 6, 8, 12)), dice.uniform(0.45, 0.8)), palette(dice, dice.integer(2, 5)))
+    """Clouds of colour."""
+    return gradient_map(fractal(dice, n, dice.choice((4, 6, 8)), dice.uniform(0.4, 0.7)), palette(dice, dice.integer(2, 4)))
+
+
+def islands(dice: Dice, n: int) -> Tensor:
+    """Patches of plain colours with sharp shores, as on a map."""
+    field = fractal(dice, n, dice.choice((6, 8, 12)), dice.uniform(0.3, 0.6))
+    image, *colours = (colour[:, None, None] for colour in palette(dice, dice.integer(2, 4)))
+    for i, colour in enumerate(colours):
+        # The slope of the field is about its range over a few pixels.
+        image = image + soft_step(field - (i + 1) / (len(colours) + 1), 0.08) * (colour - image)
+    return image
 
 
 def waves(dice: Dice, n: int) -> Tensor:
     """Stripes bent by noise."""
     x, y = coordinates(n)
-    angle, frequency = dice.uniform(0, math.pi), dice.uniform(2, 8)
+    angle, frequency = dice.uniform(0, math.pi), dice.uniform(1.5, 4.5)
     bend = dice.uniform(0, 0.5) * fractal(dice, n)
-    stripes = 0.5 + 0.5 * torch.sin(2 * math.pi * frequency * (x * math.cos(angle) + y * math.sin(angle) + bend) / SPAN)
+    sharp = dice.uniform(0.5, 2.0)
+    stripes = 0.5 + sharp * torch.sin(2 * math.pi * frequency * (x * math.cos(angle) + y * math.sin(angle) + bend) / SPAN)
     return gradient_map(stripes, palette(dice, dice.integer(2, 4)))
 
 
 def tiles(dice: Dice, n: int) -> Tensor:
     """Bricks or tiles: a colour each, a line between."""
     x, y = coordinates(n)
-    wide, high = dice.uniform(0.25, 0.7), dice.uniform(0.2, 0.5)
+    wide, high = dice.uniform(0.4, 0.9), dice.uniform(0.35, 0.7)
     row = (y / high).floor()
     shifted = x / wide + 0.5 * (row % 2) * dice.integer(0, 1)
     column = shifted.floor()
     table = dice.field(64, 64)
-    shade = table[row.long() % 64, column.long() % 64] * dice.uniform(0.3, 0.9) + 0.1 * fractal(dice, n)
+    shade = table[row.long() % 64, column.long() % 64] * dice.uniform(0.4, 1.0)
     to_side, to_top = (0.5 - (shifted - column - 0.5).abs()) * wide, (0.5 - (y / high - row - 0.5).abs()) * high
-    inside = soft_step(torch.minimum(to_side, to_top) - dice.uniform(0.02, 0.05), 6 * SPAN / n)
+    inside = soft_step(torch.minimum(to_side, to_top) - dice.uniform(0.03, 0.07), 6 * SPAN / n)
     colours = palette(dice, 3)
     return gradient_map(shade, colours) * inside + palette(dice, 2)[1][:, None, None] * (1 - inside)
 
@@ -94,7 +110,7 @@ def dots(dice: Dice, n: int) -> Tensor:
     x, y = coordinates(n)
     image = palette(dice, 2)[0][:, None, None] * torch.ones(3, n, n)
     for colour in palette(dice, dice.integer(8, 24)):
-        cx, cy, radius = dice.uniform(-SPAN, SPAN), dice.uniform(-SPAN, SPAN), dice.uniform(0.1, 0.45)
+        cx, cy, radius = dice.uniform(-SPAN, SPAN), dice.uniform(-SPAN, SPAN), dice.uniform(0.15, 0.5)
         cover = soft_step(radius - ((x - cx) ** 2 + (y - cy) ** 2).sqrt(), 8 * SPAN / n)
         image = image + cover * (colour[:, None, None] - image)
     return image
@@ -110,9 +126,9 @@ def landscape(dice: Dice, n: int) -> Tensor:
         sun = soft_step(dice.uniform(0.1, 0.25) - distance, 0.08)
         image = image + sun * (torch.tensor([1.0, dice.uniform(0.7, 1), dice.uniform(0.3, 0.9)])[:, None, None] - image)
     for depth, colour in enumerate(palette(dice, dice.integer(2, 4)).flip(0)):
-        ridge = fractal(dice, n, dice.choice((4, 8, 12)), 0.5)[n // 2] - 0.5
+        ridge = fractal(dice, n, dice.choice((4, 6, 8)), 0.5)[n // 2] - 0.5
         top = horizon + 0.25 * depth + dice.uniform(0.2, 0.7) * ridge[None, :]
-        ground = (colour[:, None, None] * (0.7 + 0.5 * fractal(dice, n, 12, 0.7))).clamp(0, 1)
+        ground = (colour[:, None, None] * (0.7 + 0.5 * fractal(dice, n, 8, 0.5))).clamp(0, 1)
         image = image + soft_step(y - top, 6 * SPAN / n) * (ground - image)
     return image
 
@@ -123,8 +139,8 @@ def photograph(dice: Dice, n: int, image: Tensor) -> Tensor:
     side = round(min(height, width) * dice.uniform(0.6, 1.0))
     top, left = dice.integer(0, height - side), dice.integer(0, width - side)
     part = image[None, :, top : top + side, left : left + side]
-    # Not finer than a pixel of the view, as the textures are.
-    part = F.interpolate(part, size=(min(n // SAMPLES_PER_PIXEL, side),) * 2, mode="bilinear", antialias=True, align_corners=False)
+    # Half as fine as the view: a small autoencoder keeps no more.
+    part = F.interpolate(part, size=(min(n // (2 * SAMPLES_PER_PIXEL), side),) * 2, mode="bilinear", antialias=True, align_corners=False)
     part = F.interpolate(part, size=(n, n), mode="bicubic", align_corners=False)[0].clamp(0, 1)
     part = part.flip(2) if dice.chance(0.5) else part
     tint = 1 + 0.3 * (dice.field(3, 1, 1) - 0.5)
@@ -150,4 +166,4 @@ def read_photographs(folder: Path) -> tuple[Tensor, ...]:
     return tuple(pictures)
 
 
-TEXTURES: tuple[Callable[[Dice, int], Tensor], ...] = (marble, marble, waves, tiles, dots, landscape, landscape)
+TEXTURES: tuple[Callable[[Dice, int], Tensor], ...] = (marble, islands, islands, waves, tiles, dots, landscape, landscape)
