@@ -13,7 +13,7 @@ from ..schedule import NUM_TRAIN_TIMESTEPS
 from .config import Objective
 from .latents import Measured
 from .objective import motion_id_for_training
-from .sources import number
+from .seeds import number
 
 
 class Example(NamedTuple):

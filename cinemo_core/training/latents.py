@@ -17,7 +17,9 @@ import torch
 from torch import Tensor
 
 from ..ssim import ssim_of_pairs
-from .sources import BadClips, Source, draw_clip, number
+from .clips import BadClips, Source
+from .seeds import number
+from .sources import draw_clip
 
 CLIPS_PER_SHARD = 256
 OPEN_SHARDS = 64

@@ -8,9 +8,10 @@ from typing import Any
 from torch.utils.data import DataLoader
 
 from . import frozen
+from .clips import BadClips
 from .config import Config
 from .latents import ClipsToEncode, LatentCache, MeasuredSource, cache_folder, shards_of, write_cache
-from .sources import BadClips, open_source
+from .sources import open_source
 
 
 def prepare_clips(config: Config, accelerator: Any, vae: Any) -> LatentCache | MeasuredSource:

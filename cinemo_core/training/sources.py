@@ -1,46 +1,12 @@
-"""Sources of clips. A source gives the clip of a number, always the same one; it holds no clip in memory.
-
-Clips are uint8 [f, 3, h, w] with a caption. What cannot be read raises BadClip, and the caller takes another in its place.
-"""
+"""The sources of clips: which there are, and how a clip is drawn from one."""
 
 import hashlib
-import json
-import logging
 from pathlib import Path
-from typing import NamedTuple, Protocol
-
-from torch import Tensor
 
 from ..errors import InputError
+from .clips import BadClip, BadClips, Clip, Source
 from .config import Data
-
-
-class Clip(NamedTuple):
-    """frames: uint8 [f, 3, h, w]."""
-
-    frames: Tensor
-    caption: str
-
-
-class BadClip(Exception):
-    """This clip cannot be used; the message is the reason, with the file's name."""
-
-
-class Source(Protocol):
-    def __len__(self) -> int:
-        """How many different clips there are."""
-
-    def clip(self, index: int, draw: int) -> Clip:
-        """Clip `index`; `draw` seeds what is drawn at random in it, such as its frame interval. Raises BadClip."""
-
-    def identity(self) -> str:
-        """A text that changes whenever the clips do."""
-
-
-def number(*parts: object) -> int:
-    """A number of 63 bits that these parts stand for, the same on every machine: the seed of everything drawn at random."""
-    digest = hashlib.blake2b(repr(parts).encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "little") >> 1
+from .seeds import number
 
 
 def open_source(data: Data) -> Source:
@@ -76,29 +42,6 @@ class ProceduralClips:
         photographs = sorted(f for f in Path(self.data.photographs).iterdir() if f.is_file()) if self.data.photographs else []
         digest = hashlib.sha256(b"".join(f.read_bytes() for f in (*code, *photographs))).hexdigest()
         return f"procedural {digest}"
-
-
-class BadClips:
-    """The list of clips that could not be used, a JSON line each; all processes and workers add to the one file."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def add(self, index: int, reason: str) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"clip": index, "reason": reason}) + "\n")
-
-    def count(self) -> int:
-        """How many different clips were bad."""
-        if not self.path.is_file():
-            return 0
-        with self.path.open(encoding="utf-8") as file:
-            return len({json.loads(line)["clip"] for line in file})
-
-    def log_count(self) -> None:
-        if count := self.count():
-            logging.warning("%d clips could not be used and others took their place; %s says why.", count, self.path)
 
 
 def draw_clip(source: Source, index: int, draw: int, bad_clips: BadClips, attempts: int = 100) -> Clip:

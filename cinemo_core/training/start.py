@@ -9,7 +9,7 @@ from ..models.cinemo.unet import CinemoUNet
 from . import network, text
 from .config import SCRATCH, Config
 from .lora import add_lora
-from .sources import number
+from .seeds import number
 
 
 class Networks(NamedTuple):

@@ -11,7 +11,7 @@ from ..motion import LEAST_MOTION_ID, motion_id
 from . import frozen, text
 from .config import Case, Config
 from .sampling import sample
-from .sources import number
+from .seeds import number
 from .videos import cover
 
 SHOWN = 8  # frames of each clip on the sheet

@@ -18,8 +18,9 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
+from .clips import BadClip, Clip
 from .config import Data
-from .sources import BadClip, Clip, number
+from .seeds import number
 
 SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".gif", ".mpg", ".mpeg", ".ts", ".ogv", ".wmv", ".flv", ".y4m", ".3gp")
 

@@ -13,7 +13,7 @@ from ...models.temporal_vae.keys import VAEConfig
 from ..export import UNET_WEIGHTS as WEIGHTS
 from ..export import replace_folder
 from ..frozen import SCALING_FACTOR, load_vae
-from ..sources import number
+from ..seeds import number
 
 
 class Autoencoder(nn.Module):

@@ -15,7 +15,7 @@ from ..optimiser import make_ema, make_optimizer, make_schedule
 from ..prepare import progress_bar
 from ..procedural import TRAINING_SEEDS, render_stills
 from ..procedural.textures import read_photographs
-from ..sources import number
+from ..seeds import number
 from .config import AutoencoderConfig, Pictures
 from .network import Autoencoder, make_vae, measure_scale, psnr, set_scale, side_by_side, write_vae
 

@@ -67,7 +67,7 @@ def test_latents_are_those_of_the_vae(cached, encoded, table, to_config, vae_fol
 
 
 def clips_pixels(source, table, index):
-    from cinemo_pack.cinemo_core.training.sources import number
+    from cinemo_pack.cinemo_core.training.seeds import number
 
     return source.clip(index, number(number(table["data"].get("seed", 0), "clip", index), 0)).frames
 

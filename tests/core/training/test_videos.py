@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 from cinemo_pack.cinemo_core.errors import InputError
+from cinemo_pack.cinemo_core.training.clips import BadClip, BadClips
 from cinemo_pack.cinemo_core.training.config import Data
-from cinemo_pack.cinemo_core.training.sources import BadClip, BadClips, draw_clip
+from cinemo_pack.cinemo_core.training.sources import draw_clip
 from cinemo_pack.cinemo_core.training.videos import Videos, choose_frames, cover, read_clip
 from PIL import Image
 
