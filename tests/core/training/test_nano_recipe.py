@@ -1,0 +1,52 @@
+"""The recipe of nano: every stage is a valid run, the ablation differs in what is predicted alone, nothing measured is trained on."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from cinemo_pack.cinemo_core.evaluation.claims.cases import PHOTOGRAPHS
+from cinemo_pack.cinemo_core.models.cinemo.skeleton import expected_shapes
+from cinemo_pack.cinemo_core.training.autoencoder.config import AutoencoderConfig
+from cinemo_pack.cinemo_core.training.config import Config, read_toml
+from cinemo_pack.cinemo_core.training.nano.__main__ import STAGES
+from cinemo_pack.cinemo_core.training.nano.photographs import TRAINING, collect_photographs
+from cinemo_pack.cinemo_core.training.procedural import TRAINING_SEEDS
+from cinemo_pack.cinemo_core.training.procedural.textures import read_photographs
+
+FOLDER = Path(__file__).parents[3] / "cinemo_core" / "training" / "nano"
+KINDS = {"autoencoder": AutoencoderConfig, "residual": Config, "direct": Config}
+
+
+@pytest.fixture(scope="module")
+def stages() -> dict:
+    return {stage: read_toml(FOLDER / f"{stage}.toml", KINDS[stage]) for stage in STAGES}
+
+
+def test_each_stage_uses_what_the_one_before_makes(stages):
+    assert Path(stages["residual"].model.vae) == stages["autoencoder"].output / "vae"
+    assert {Path(s.data.photographs).name for s in stages.values()} == {"photographs"}
+    assert len({s.run.output for s in stages.values()}) == 3
+
+
+def test_the_ablation_is_trained_equally(stages):
+    residual, direct = stages["residual"], stages["direct"]
+    assert (residual.objective.prediction, direct.objective.prediction) == ("residual", "direct")
+    assert replace(direct, objective=residual.objective, run=residual.run) == residual
+    assert replace(direct.run, output=residual.run.output) == residual.run
+
+
+def test_the_checkpoint_stays_small(stages):
+    config = stages["residual"]
+    shapes = expected_shapes(config.unet.config(config.text.width))
+    parameters = sum(math.prod(shape) for shape in shapes.values())
+    assert 2 * parameters < 16e6  # bytes in fp16; with the text encoder's 7 and the autoencoder's 11 it is below 40 million
+
+
+def test_nothing_that_is_measured_is_trained_on(stages, tmp_path):
+    collect_photographs(tmp_path / "photographs")
+    assert len(read_photographs(tmp_path / "photographs")) == len(TRAINING) == 12
+    assert not {Path(name).stem for name in TRAINING} & set(PHOTOGRAPHS)
+    data = stages["residual"].data
+    assert data.seed + data.clips < TRAINING_SEEDS
+    assert all(case.seed >= TRAINING_SEEDS for case in stages["residual"].validation.cases)
