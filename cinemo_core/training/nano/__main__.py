@@ -1,6 +1,7 @@
 """The command: python dev.py py -m cinemo_core.training.nano OUTPUT [--stages ...]"""
 
 import argparse
+import os
 import shutil
 import subprocess
 import sys
@@ -20,6 +21,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("output", type=Path, metavar="OUTPUT", help="folder for everything; OUTPUT/residual/export is the checkpoint")
     parser.add_argument("--stages", nargs="+", choices=STAGES, default=list(STAGES), metavar="STAGE", help=f"of {', '.join(STAGES)}")
+    parser.add_argument("--processes", type=int, default=2, metavar="N", help="for the UNet: 2 (default) on the CPU, 1 for a GPU")
     args = parser.parse_args(arguments)
     try:
         args.output.mkdir(parents=True, exist_ok=True)
@@ -30,10 +32,20 @@ def main(arguments: list[str] | None = None) -> int:
     for stage in args.stages:
         recipe = args.output / f"{stage}.toml"
         shutil.copyfile(Path(__file__).parent / recipe.name, recipe)  # paths in it are relative to where it lies
-        finished = subprocess.run([sys.executable, "-m", STAGES[stage], str(recipe)], check=False)
+        finished = run_stage(stage, recipe, args.processes)
         if finished.returncode:
             return finished.returncode
     return 0
+
+
+def run_stage(stage: str, recipe: Path, processes: int) -> "subprocess.CompletedProcess[bytes]":
+    """Run a trainer. Small networks on a CPU keep two processes of one thread busier than one process of two threads."""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}  # as this process finds ComfyUI and the pack
+    command = [sys.executable]
+    if processes > 1 and stage != "autoencoder":
+        command += ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+        environment |= {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+    return subprocess.run([*command, "-m", STAGES[stage], str(recipe)], env=environment, check=False)
 
 
 if __name__ == "__main__":
