@@ -80,10 +80,10 @@ def read_header(path: str | os.PathLike) -> tuple[dict[str, TensorInfo], dict[st
             ) from None
         except (ValueError, TypeError, AttributeError):
             raise _damaged(path, file, cut=False) from None
-        expected = max((info.end for info in tensors.values()), default=8 + length)
+        expected = max((info.end for info in tensors.values() if _is_whole(info)), default=8 + length)
         if size < expected:
             raise CheckpointError(f"{path} has {size:,} of {expected:,} bytes: the download broke off; download the file again.")
-        if size > expected or any(i.end - i.start != math.prod(i.shape) * i.dtype.itemsize for i in tensors.values()):
+        if size > expected or not all(map(_is_whole, tensors.values())):
             raise _damaged(path, file, cut=False)
     if not tensors:
         raise CheckpointError(f"{path} holds no tensors; download the file again.")
@@ -98,10 +98,15 @@ def read_state_dict(path: str | os.PathLike) -> dict[str, Tensor]:
     """
     path = _existing(path)
     if path.suffix.lower() in SAFETENSORS:
+        from safetensors import SafetensorError
         from safetensors.torch import load_file
 
         read_header(path)
-        return load_file(path, device="cpu")
+        try:
+            return load_file(path, device="cpu")
+        except SafetensorError:
+            with path.open("rb") as file:
+                raise _damaged(path, file, cut=False) from None
     return unwrap(_read_pickle(path), path)
 
 
@@ -155,6 +160,15 @@ def compare(found: Shapes, expected: Shapes, what: str) -> None:
         )
 
 
+def size_of(shapes: Shapes, name: str, rank: int, what: str) -> tuple[int, ...]:
+    """The shape of a tensor that sizes are read from. Raises CheckpointError unless it is there, of this rank, and not empty."""
+    shape = tuple(shapes.get(name, ()))
+    if len(shape) != rank or not all(shape):
+        found = f"has {name} of shape {list(shape)}, expected {rank} dimensions" if name in shapes else f"lacks the tensor {name}"
+        raise CheckpointError(f"{what} {found}: the file is incomplete or of another architecture; download it again or choose another.")
+    return shape
+
+
 def describe(shapes: Shapes) -> str:
     """What a checkpoint is, in words for an error message, from the names and shapes of its tensors."""
     names = set(shapes)
@@ -196,6 +210,14 @@ def _any(names: Iterable[str], pattern: str) -> bool:
     return any(search(name) for name in names)
 
 
+def _is_whole(info: TensorInfo) -> bool:
+    """Whether the numbers of a header's entry can be, and agree."""
+    numbers = (*info.shape, info.start, info.end)
+    if not all(isinstance(n, int) and n >= 0 for n in numbers):
+        return False
+    return info.end - info.start == math.prod(info.shape) * info.dtype.itemsize
+
+
 def _existing(path: str | os.PathLike) -> Path:
     path = Path(path)
     if path.is_dir():
@@ -220,7 +242,7 @@ def _read_pickle(path: Path) -> Any:
                 f"{path} holds Python code or objects{f' ({refused[1]})' if refused else ''} besides tensors, which this pack never runs; "
                 "use a .safetensors file, or save the state dict alone."
             ) from None
-    except (RuntimeError, EOFError, ValueError, KeyError, IndexError, AttributeError, TypeError, OSError):
+    except Exception:  # what a damaged pickle raises depends on where it is damaged
         logging.debug("Reading %s failed", path, exc_info=True)
     with path.open("rb") as file:
         raise _damaged(path, file, cut=False)
@@ -231,7 +253,7 @@ def _calls_code(path: Path) -> bool:
     with path.open("rb") as file:
         try:
             return any(op.name in ("GLOBAL", "STACK_GLOBAL", "INST") for op, _, _ in pickletools.genops(file))
-        except ValueError:
+        except Exception:  # damaged in any way, such as a length that no memory holds
             return False
 
 

@@ -31,6 +31,9 @@ class CinemoConfig:
     motion_dim: int
 
     def __post_init__(self) -> None:
+        for size in ("model_channels", "context_dim", "num_heads", "motion_dim"):
+            if getattr(self, size) < 1:
+                raise CheckpointError(f"The Cinemo UNet has {size} = {getattr(self, size)}, expected 1 or more: the file is damaged.")
         for width in self.widths:
             if width % NORM_GROUPS or width % self.num_heads:
                 raise CheckpointError(
@@ -72,7 +75,7 @@ class CinemoConfig:
                     f"The Cinemo UNet lacks the tensor {key}; the file is incomplete or of another model: download it again."
                 )
             found = tuple(state_dict[key].shape)
-            if len(found) != rank:
+            if len(found) != rank or not all(found):
                 raise CheckpointError(
                     f"The tensor {key} of the Cinemo UNet has shape {found}, expected {rank} dimensions: another architecture."
                 )

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ...checkpoint import Shapes
+from ...checkpoint import Shapes, size_of
 from ...errors import CheckpointError
 
 PREFIX = "text_model."
@@ -46,6 +46,11 @@ class CLIPTextConfig:
                 f"The text encoder reads {self.max_position_embeddings} tokens at a time, expected CLIP's {MAX_TOKENS}: "
                 "use the text_encoder folder of the same checkpoint."
             )
+        if not isinstance(self.num_attention_heads, int) or self.num_attention_heads < 1:
+            raise CheckpointError(
+                f"The text encoder's config.json says num_attention_heads = {self.num_attention_heads!r}, expected a whole number "
+                "from 1 on: restore the one of these weights."
+            )
         if self.hidden_size % self.num_attention_heads:
             raise CheckpointError(
                 f"The text encoder is {self.hidden_size} channels wide, which {self.num_attention_heads} heads do not divide: "
@@ -74,14 +79,13 @@ def read_config(shapes: Shapes, config: Mapping[str, Any]) -> CLIPTextConfig:
 
     Raises CheckpointError where these are not the shapes of a CLIP text encoder, or config.json contradicts them.
     """
-    tokens, positions, inner = (
-        shapes.get(f"{PREFIX}{name}.weight")
-        for name in ("embeddings.token_embedding", "embeddings.position_embedding", "encoder.layers.0.mlp.fc1")
-    )
-    if tokens is None or positions is None or inner is None:
+    parts = ("embeddings.token_embedding", "embeddings.position_embedding", "encoder.layers.0.mlp.fc1")
+    names = [f"{PREFIX}{part}.weight" for part in parts]
+    if not all(name in shapes for name in names):
         raise CheckpointError(
             "The text encoder lacks its embeddings or its layers: the file is incomplete or of another model; choose CLIP's."
         )
+    tokens, positions, inner = (size_of(shapes, name, 2, "The text encoder") for name in names)
     layers = 0
     while f"{PREFIX}encoder.layers.{layers}.mlp.fc1.weight" in shapes:
         layers += 1

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ...checkpoint import Shapes, compare, shapes_of
+from ...checkpoint import Shapes, compare, shapes_of, size_of
 from ...errors import CheckpointError
 
 NORM_GROUPS = 32
@@ -90,15 +90,14 @@ def read_config(shapes: Shapes) -> VAEConfig:
     levels = "encoder.down_blocks.{}.resnets.{}." if is_diffusers(shapes) else "encoder.down.{}.block.{}."
     conv = levels + "conv1.weight"
     widths: list[int] = []
-    while (shape := shapes.get(conv.format(len(widths), 0))) is not None:
-        widths.append(shape[0])
+    while (name := conv.format(len(widths), 0)) in shapes:
+        widths.append(size_of(shapes, name, 4, "The VAE")[0])
     blocks = 0
     while conv.format(0, blocks) in shapes:
         blocks += 1
-    latent = shapes.get("decoder.conv_in.weight")
-    if not widths or latent is None:
+    if not widths or "decoder.conv_in.weight" not in shapes:
         raise CheckpointError("The VAE lacks its encoder or its decoder: the file is incomplete or of another model; choose a whole VAE.")
-    return VAEConfig(tuple(widths), blocks, is_temporal(shapes), latent[1])
+    return VAEConfig(tuple(widths), blocks, is_temporal(shapes), size_of(shapes, "decoder.conv_in.weight", 4, "The VAE")[1])
 
 
 def entries(config: VAEConfig) -> list[Entry]:
