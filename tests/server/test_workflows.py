@@ -24,39 +24,14 @@ from cinemo_pack.tests.workflows import (
     widget_order,
 )
 from cinemo_pack.tests.workflows.sd15_files import WIDE_BUNDLE, write_controlnet, write_lora, write_sd15_checkpoint, write_wide_bundle
+from cinemo_pack.tests.workflows.small import FRAMES, HEIGHT, SECOND, SEGMENTS, WIDTH, shrink
 from cinemo_pack.tests.workflows.stock_files import write_stock_files
 from cinemo_pack.tools.client import Client
 from cinemo_pack.tools.server import Server
 from PIL import Image
 
-WIDTH, HEIGHT, FRAMES, STEPS = 96, 64, 5, 3
-SEGMENTS = 2  # of the extended video
-SECOND = 25  # frames per second of the video to work on
 SEEN = 0.02  # a mean difference of pixel values, 0 to 255, that is no chance: the same run gives the same pixels
 WIDGET_TYPES = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", "COMFY_DYNAMICCOMBO_V3"}
-
-
-@pytest.fixture(scope="module")
-def picture(server: Server) -> np.ndarray:
-    """A picture with detail at the size of the clips, as uint8 [h, w, 3]; on the server it is picture.png, and last.png another."""
-    y, x = np.mgrid[0:HEIGHT, 0:WIDTH]
-    pixels = np.stack([x * 255 / WIDTH, y * 255 / HEIGHT, 127 + 127 * np.sin(x / 5) * np.cos(y / 7)], axis=-1).astype(np.uint8)
-    Image.fromarray(pixels).save(server.base / "input" / "picture.png")
-    Image.fromarray(255 - pixels[::-1]).save(server.base / "input" / "last.png")
-    return pixels
-
-
-@pytest.fixture(scope="module")
-def video(server: Server, picture: np.ndarray) -> str:
-    """A longer video, a pan over the picture, in the server's input folder."""
-    with av.open(server.base / "input" / "video.mp4", "w") as container:
-        stream = container.add_stream("libx264", rate=SECOND, options={"crf": "1"})
-        stream.width, stream.height, stream.pix_fmt = 2 * WIDTH, 2 * HEIGHT, "yuv420p"
-        for i in range(FRAMES + 4):
-            moved = np.roll(picture, 3 * i, axis=1).repeat(2, axis=0).repeat(2, axis=1)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(moved, format="rgb24")))
-        container.mux(stream.encode())
-    return "video.mp4"
 
 
 @pytest.fixture(scope="module")
@@ -83,33 +58,6 @@ def sd15_checkpoint(server: Server) -> Iterator[None]:
     file = write_sd15_checkpoint(server.base / "models")
     yield
     file.unlink()
-
-
-def shrink(graph: dict, decoder: str) -> dict:
-    """The workflow at test size, on the test's picture or video; `decoder` where a node has that choice."""
-    wanted = {  # by the title of a node, or by its type
-        "CinemoBundleLoader": {"decoder": decoder},
-        "Width": {"value": WIDTH},
-        "Height": {"value": HEIGHT},
-        "Frames": {"value": FRAMES},
-        "Steps": {"value": STEPS},
-        "Frame 0": {},
-        "Last frame": {"image": "last.png"},
-        "LoadImage": {"image": "picture.png"},
-        "CinemoExtendVideo": {"segments": SEGMENTS, "steps": STEPS},
-        "CinemoMotionBucketFromVideo": {"width": WIDTH, "height": HEIGHT, "frame_stride": 1},
-        "CinemoMotionConditioning": {"width": WIDTH, "height": HEIGHT, "frames": FRAMES},
-        "ImageFromBatch": {"length": FRAMES},
-        "ImageScale": {"width": WIDTH, "height": HEIGHT},
-        **{sampler: {"steps": STEPS} for sampler in ("KSampler", "CinemoResidualKSampler", "CinemoDDIMScheduler")},
-    }
-    if any(entry["class_type"] == "ControlNetLoader" for entry in graph.values()):
-        wanted["CinemoBundleLoader"]["bundle"] = WIDE_BUNDLE
-    for entry in graph.values():
-        links = {name for name, value in entry["inputs"].items() if isinstance(value, list)}
-        values = wanted.get(entry.get("_meta", {}).get("title"), wanted.get(entry["class_type"], {}))
-        entry["inputs"] |= {name: value for name, value in values.items() if name not in links}
-    return graph
 
 
 def nodes_of(graph: dict, kind: str) -> list[str]:
