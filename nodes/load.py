@@ -25,13 +25,18 @@ class CinemoModelLoader(io.ComfyNode):
                 io.Combo.Input(
                     "model_name",
                     options=files.unet_choices(),
-                    tooltip="A file in models/diffusion_models or a folder in models/diffusers. Recognised by its tensors; its "
-                    "name does not matter.",
+                    default=files.unet_default(),
+                    tooltip="A file in models/diffusion_models or a folder in models/diffusers, recognised by its tensors. None there? "
+                    "The help page says what to put where; python -m cinemo_core.download fetches it.",
                 ),
                 io.Combo.Input("weight_dtype", options=list(WEIGHT_DTYPES), default="default", tooltip=WEIGHT_DTYPE_TOOLTIP, advanced=True),
             ],
             outputs=[io.Model.Output(tooltip="The Cinemo model, for any sampler. Its conditioning comes from Cinemo Motion Conditioning.")],
         )
+
+    @classmethod
+    def validate_inputs(cls, model_name=None):
+        return model_name is None or files.unet_problem(model_name) or True  # None: linked, and not known yet
 
     @classmethod
     def execute(cls, model_name, weight_dtype) -> io.NodeOutput:
@@ -51,7 +56,9 @@ class CinemoBundleLoader(io.ComfyNode):
                 io.Combo.Input(
                     "bundle",
                     options=files.bundle_choices(),
-                    tooltip="A folder in models/diffusers that holds unet/, text_encoder/ and vae/ or vae_temporal_decoder/.",
+                    default=files.bundle_default(),
+                    tooltip="A folder in models/diffusers with unet/, text_encoder/ and vae_temporal_decoder/ or vae/. None there? "
+                    "The help page says what to put where; python -m cinemo_core.download fetches it.",
                 ),
                 io.Combo.Input("weight_dtype", options=list(WEIGHT_DTYPES), default="default", tooltip=WEIGHT_DTYPE_TOOLTIP, advanced=True),
                 io.Combo.Input(
@@ -69,6 +76,10 @@ class CinemoBundleLoader(io.ComfyNode):
                 io.Vae.Output(tooltip="The VAE, for Cinemo Motion Conditioning and Cinemo Video Decode."),
             ],
         )
+
+    @classmethod
+    def validate_inputs(cls, bundle=None):
+        return bundle is None or files.bundle_problem(bundle) or True  # None: linked, and not known yet
 
     @classmethod
     def execute(cls, bundle, weight_dtype, decoder) -> io.NodeOutput:

@@ -9,6 +9,7 @@ import comfy.utils
 import folder_paths
 import torch
 
+from .. import published
 from ..checkpoint import SAFETENSORS, SUFFIXES, read_header, read_state_dict
 from ..errors import CheckpointError
 from ..folder import UNET, Bundle, find_weights, read_bundle, weights_in
@@ -26,13 +27,38 @@ def bundle_choices() -> list[str]:
     return sorted(_bundles())
 
 
+def unet_default() -> str:
+    """The first of `unet_choices`, else the published UNet's name: with no value at all, running says only that one is missing."""
+    return next(iter(unet_choices()), f"{published.FOLDER}/{UNET}")
+
+
+def bundle_default() -> str:
+    """The first of `bundle_choices`, else the published checkpoint's name."""
+    return next(iter(bundle_choices()), published.FOLDER)
+
+
+def unet_problem(name: object) -> str | None:
+    """Why a name stands for no UNet, and what to do, as a sentence; None for a name from `unet_choices`."""
+    found = _unets()
+    if isinstance(name, str) and name in found:
+        return None
+    remedy = _choose(found) + published.how_to_get((published.UNET,))
+    return f"There is no UNet {name} in models/diffusion_models or models/diffusers; {remedy}."
+
+
+def bundle_problem(name: object) -> str | None:
+    """Why a name stands for no checkpoint folder, and what to do, as a sentence; None for a name from `bundle_choices`."""
+    found = _bundles()
+    if isinstance(name, str) and name in found:
+        return None
+    return f"There is no checkpoint folder {name} in models/diffusers; {_choose(found)}{published.how_to_get()}."
+
+
 def resolve_unet(name: str) -> str:
     """Path of the weights file for a name from `unet_choices`. Raises CheckpointError if there is none."""
     path = _unets().get(name)
     if path is None:
-        raise CheckpointError(
-            f"There is no UNet {name}; put the file in models/diffusion_models or the checkpoint folder in models/diffusers, and refresh."
-        )
+        raise CheckpointError(unet_problem(name))
     return str(find_weights(path) if path.is_dir() else path)
 
 
@@ -42,10 +68,8 @@ def resolve_bundle(name: str) -> Bundle:
     Raises CheckpointError if there is no such folder, or no single UNet in it.
     """
     path = _bundles().get(name)
-    if path is None and not Path(name).is_absolute():
-        raise CheckpointError(
-            f"There is no checkpoint folder {name}; put it in models/diffusers (with unet/, vae/, text_encoder/) and refresh."
-        )
+    if path is None and not (isinstance(name, str) and Path(name).is_absolute()):
+        raise CheckpointError(bundle_problem(name))
     return read_bundle(path or name)
 
 
@@ -58,6 +82,10 @@ def read_weights(path: str) -> dict[str, torch.Tensor]:
         return read_state_dict(path)
     read_header(path)
     return comfy.utils.load_torch_file(path)
+
+
+def _choose(found: dict[str, Path]) -> str:
+    return f"choose one of the {len(found)} that are listed, or " if found else ""
 
 
 def _unets() -> dict[str, Path]:

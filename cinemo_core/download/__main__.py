@@ -1,0 +1,69 @@
+"""Downloads the published checkpoint into ComfyUI, checks it, and writes its UNet as one safetensors file of half the size.
+
+    python -m cinemo_core.download [--dest DIR] [--endpoint URL] [--dtype fp16|bf16|fp32|keep] [--keep-original] [--image-vae]
+
+Run it in the folder of this pack, with ComfyUI's Python. A run that was cut off goes on where it stopped; a second run does
+nothing. Every file is compared with the checksum that the hub lists for it: SHA-256 for the weights, the git blob id for the
+small files. The list comes from the same address as the files, so this finds damage, not a dishonest mirror.
+"""
+
+import argparse
+import signal
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+from .. import published
+from ..errors import CinemoError, InputError
+
+NEEDED = ("torch", "huggingface_hub")  # both are in every ComfyUI's Python
+
+
+def main(arguments: list[str] | None = None) -> int:
+    try:
+        check_python()
+        return run(arguments)
+    except CinemoError as error:
+        print(f"download: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\ndownload: stopped; the same command goes on from here.", file=sys.stderr)
+        return 130
+
+
+def check_python() -> None:
+    """Raise InputError for a Python that is not ComfyUI's."""
+    missing = [name for name in NEEDED if find_spec(name) is None]
+    if missing:
+        raise InputError(f"This Python ({sys.executable}) has no {' and no '.join(missing)}; run the command with the Python of ComfyUI.")
+
+
+def run(arguments: list[str] | None) -> int:
+    from ..convert import TARGET_DTYPES
+    from .destination import default_destination
+    from .install import Request, install
+
+    parser = argparse.ArgumentParser(
+        prog=published.COMMAND, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument(
+        "--dest", type=Path, metavar="DIR", help="where the checkpoint's folder goes (default: models/diffusers of ComfyUI)"
+    )
+    parser.add_argument("--name", default=published.FOLDER, help="name of that folder (default: %(default)s, which the workflows choose)")
+    parser.add_argument("--endpoint", metavar="URL", help="a mirror of the hub (default: HF_ENDPOINT, else https://huggingface.co)")
+    parser.add_argument("--dtype", choices=TARGET_DTYPES, default="fp16", help="type of the UNet's weights on disk (default: %(default)s)")
+    parser.add_argument("--keep-original", action="store_true", help="keep the UNet as published too, beside the converted one")
+    parser.add_argument("--image-vae", action="store_true", help="also fetch vae/, which decodes frame by frame")
+    args = parser.parse_args(arguments)
+    if Path(args.name).name != args.name or args.name in ("", "..") or args.name.startswith("."):
+        raise InputError(f"{args.name} is not a name for a folder; give one word, such as {published.FOLDER}.")
+    destination = (args.dest or default_destination()).expanduser().absolute()
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that no temporary file of the conversion stays
+    install(Request(destination / args.name, args.endpoint, args.dtype, args.keep_original, args.image_vae), print)
+    print(f"Next: press R in ComfyUI, open a Cinemo template, and choose {args.name} in Cinemo Bundle Loader.")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
