@@ -12,6 +12,7 @@ import torch
 
 from .motion import MotionScore
 from .resize import resize_image
+from .shapes import check_image
 from .ssim import check_frames, check_measurable, local_moments, similarity
 
 DECIMALS = 6
@@ -60,6 +61,8 @@ def report_clip(images: torch.Tensor, first_image: torch.Tensor | None, resize: 
     check_frames(images)
     height, width = images.shape[1:3]
     check_measurable(width, height)
+    if first_image is not None:
+        check_image(first_image[:1] if first_image.ndim == 4 else first_image)
     first = local_moments(_rgb(images[0]) if first_image is None else resize_image(first_image[:1], width, height, resize)[0])
     first_colour = first.image.mean((0, 1))
     before = None

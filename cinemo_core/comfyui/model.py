@@ -75,7 +75,7 @@ class CinemoModel(comfy.model_base.BaseModel):
         out["z0"] = CONDClip(z0)
         out["motion_ids"] = CONDClip(torch.tensor([clip.motion_id], device=z0.device))
         text = kwargs.get("cross_attn")
-        if text is None:
+        if text is None or 0 in text.shape:
             raise ConditioningError("The conditioning holds no prompt; connect CLIP Text Encode before Cinemo Motion Conditioning.")
         if text.shape[0] not in (1, clip.frames):
             raise ConditioningError(
