@@ -61,7 +61,8 @@ class CinemoMotionBucketFromVideo(io.ComfyNode):
 
     @classmethod
     def execute(cls, images, width, height, frame_stride, resize) -> io.NodeOutput:
-        return io.NodeOutput(*measure_motion(images, width, height, frame_stride, resize))
+        bucket, ssim, plot = measure_motion(images, width, height, frame_stride, resize)
+        return io.NodeOutput(bucket, ssim, plot, ui={"motion_bucket": [bucket]})  # web/motion_scale.js marks it
 
 
 class CinemoMotionReport(io.ComfyNode):

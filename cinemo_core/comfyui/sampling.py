@@ -4,7 +4,6 @@ import comfy.model_management
 import comfy.sampler_helpers
 import comfy.samplers
 import comfy.utils
-import latent_preview
 import torch
 
 from ..errors import InputError
@@ -14,6 +13,7 @@ from ..shapes import check_clip_latent, check_finite
 from .conditioning import check_clip, clip_of
 from .model import CinemoModel
 from .noise import random_noise
+from .preview import moving_preview
 
 REFERENCE_SCHEDULER = "cinemo_ddim"
 
@@ -110,18 +110,6 @@ def sample_clip(
             residual = torch.where(mask == 0, to_residual(samples.to(residual), z0), residual)
     residual[:1] = 0
     return latent | {"samples": to_frames(residual, z0)}, {"samples": residual}
-
-
-def moving_preview(model, steps: int, part: tuple[int, int] = (0, 1)):
-    """ComfyUI's step callback, shown another frame of the clip at each step: frame 0 stands still."""
-    index, parts = part
-    callback = latent_preview.prepare_callback(model, parts * steps)
-
-    def show(step, x0, x, total_steps):
-        frame = 1 + step % (x0.shape[0] - 1)
-        callback(index * total_steps + step, x0[frame : frame + 1], x, parts * total_steps)
-
-    return show
 
 
 def check_cinemo(model) -> None:

@@ -1,0 +1,89 @@
+"""Previews while a clip is sampled: ComfyUI's own picture of one moving frame, and all frames at once for the frontend extension.
+
+ComfyUI's preview channel carries one still picture per step. So the frames of the clip go beside it, as a message of their own
+to the browser that runs the prompt; `web/animated_preview.js` cuts them apart and plays them. Nothing of ComfyUI is changed,
+and who does not know the message sees the plain preview.
+"""
+
+import base64
+import io
+import math
+
+import comfy_execution.progress
+import comfy_execution.utils
+import latent_preview
+import torch
+from comfy.cli_args import LatentPreviewMethod, args
+from comfy_api import feature_flags
+
+CLIP_PREVIEW = "cinemo.clip_preview"  # the message's name, as web/animated_preview.js knows it
+JPEG_QUALITY = 90
+
+
+def moving_preview(model, steps: int, part: tuple[int, int] = (0, 1)):
+    """ComfyUI's step callback, shown another frame of the clip at each step, since frame 0 stands still; and all of them in a sheet.
+
+    `part` (i, n): this is run i of n alike that share one progress bar.
+    """
+    index, parts = part
+    callback = latent_preview.prepare_callback(model, parts * steps)
+    previewer = linear_previewer(model)
+
+    def show(step, x0, x, total_steps):
+        frame = 1 + step % (x0.shape[0] - 1)
+        callback(index * total_steps + step, x0[frame : frame + 1], x, parts * total_steps)
+        if previewer is not None:
+            send_sheet(previewer, x0)
+
+    return show
+
+
+def linear_previewer(model) -> latent_preview.LatentPreviewer | None:
+    """ComfyUI's cheap previewer if that is the one in use: a decoder such as TAESD would take its time for every frame."""
+    if args.preview_method not in (LatentPreviewMethod.Auto, LatentPreviewMethod.Latent2RGB):
+        return None
+    return latent_preview.get_previewer(model.load_device, model.model.latent_format)
+
+
+def send_sheet(previewer: latent_preview.LatentPreviewer, x0: torch.Tensor) -> None:
+    """Send all frames of x0 [f, 4, h, w] to the browser that runs the prompt.
+
+    Scripts do not get it: they have not told ComfyUI that they read previews with metadata, as its frontend does.
+    """
+    context = comfy_execution.utils.get_executing_context()
+    if context is None:
+        return
+    from server import PromptServer  # as late as this: without a server it would start importing one
+
+    server = PromptServer.instance
+    if not feature_flags.supports_feature(server.sockets_metadata, server.client_id, "supports_preview_metadata"):
+        return
+    sheet, columns = frame_sheet(x0)
+    picture = io.BytesIO()
+    previewer.decode_latent_to_preview(sheet).save(picture, format="JPEG", quality=JPEG_QUALITY, subsampling=0)
+    graph = comfy_execution.progress.get_progress_state().dynprompt
+    message = {
+        "node_id": context.node_id,
+        "display_node_id": graph.get_display_node_id(context.node_id),
+        "parent_node_id": graph.get_parent_node_id(context.node_id),
+        "real_node_id": graph.get_real_node_id(context.node_id),
+        "prompt_id": context.prompt_id,
+        "frames": x0.shape[0],
+        "columns": columns,
+        "image": "data:image/jpeg;base64," + base64.b64encode(picture.getvalue()).decode(),
+    }
+    server.send_sync(CLIP_PREVIEW, message, server.client_id)
+
+
+def frame_sheet(x0: torch.Tensor) -> tuple[torch.Tensor, int]:
+    """The frames of x0 [f, c, h, w] side by side in one latent [1, c, rows * h, columns * w], row by row, and the columns.
+
+    Places without a frame are zero.
+    """
+    frames, channels, height, width = x0.shape
+    columns = math.ceil(math.sqrt(frames))
+    rows = math.ceil(frames / columns)
+    tiles = x0.new_zeros(rows * columns, channels, height, width)
+    tiles[:frames] = x0
+    sheet = tiles.unflatten(0, (rows, columns)).permute(2, 0, 3, 1, 4)  # c rows h columns w
+    return sheet.reshape(1, channels, rows * height, columns * width), columns
