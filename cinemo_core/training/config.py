@@ -43,6 +43,7 @@ class Data:
     interval: tuple[int, int] = key((3, 10), low=1)
     views: int = key(1, low=1)
     cache: bool = key(True)
+    score: str = key("source", choices=("source", "decoded"))
     cache_folder: str = key("", path=True)
     workers: int = key(0, low=0)
 
@@ -52,6 +53,8 @@ class Data:
                 raise InputError(f"data.{name} is {getattr(self, name)}; choose a multiple of 8, the pixels of a latent.")
         if self.interval[0] > self.interval[1]:
             raise InputError(f"data.interval is {list(self.interval)}; give the smaller number of frames first.")
+        if self.score == "decoded" and not self.cache:
+            raise InputError('data.score = "decoded" is measured when the cache is made; set data.cache = true, or data.score = "source".')
         if self.source == "videos" and not self.path:
             raise InputError('data.path is missing; give a folder of videos, or a .csv or .jsonl list of them, for source = "videos".')
         if self.source == "procedural" and not self.clips:

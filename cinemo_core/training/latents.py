@@ -83,11 +83,13 @@ def write_cache(
     measured: Callable[[range], Iterable[Measured]],
     encode: Callable[[Tensor], Tensor],
     progress: Callable[[int], None],
+    rescore: Callable[[Tensor], float] | None = None,
 ) -> None:
     """Make those of `shards` that are not there yet.
 
     measured: gives the clips and SSIMs of a range of positions. encode: uint8 [n, 3, h, w] to latents.
-    progress: called with the number of clips that became ready.
+    progress: called with the number of clips that became ready. rescore: an SSIM from a clip's latents, in place of that
+    of its pixels.
     """
     from safetensors.torch import save_file
 
@@ -98,8 +100,9 @@ def write_cache(
         if not path.exists():
             latents, scores, captions = [], [], []
             for frames, score, caption in measured(positions):
-                latents.append(encode(frames).to("cpu", torch.float16))
-                scores.append(score)
+                latent = encode(frames)
+                latents.append(latent.to("cpu", torch.float16))
+                scores.append(score if rescore is None else rescore(latent))
                 captions.append(caption)
                 progress(1)
             partial = path.with_name(f".{path.name}.{os.getpid()}.part")

@@ -10,8 +10,11 @@ from torch.utils.data import DataLoader
 from . import frozen
 from .clips import BadClips
 from .config import Config
-from .latents import ClipsToEncode, LatentCache, MeasuredSource, cache_folder, shards_of, write_cache
+from .latents import ClipsToEncode, LatentCache, MeasuredSource, cache_folder, mean_ssim, shards_of, write_cache
 from .sources import open_source
+
+# Keys of [data] on which a clip's latents and its SSIM depend.
+DATA_KEYS = ("source", "seed", "width", "height", "frames", "interval", "views", "clips", "score")
 
 
 def prepare_clips(config: Config, accelerator: Any, vae: Any) -> LatentCache | MeasuredSource:
@@ -26,7 +29,7 @@ def prepare_clips(config: Config, accelerator: Any, vae: Any) -> LatentCache | M
     settings = {
         "source": source.identity(),
         "vae": frozen.fingerprint(Path(config.model.vae)),
-        **{name: getattr(config.data, name) for name in ("source", "seed", "width", "height", "frames", "interval", "views", "clips")},
+        **{name: getattr(config.data, name) for name in DATA_KEYS},
     }
     parent = Path(config.data.cache_folder) if config.data.cache_folder else config.output / "latents"
     folder = cache_folder(parent, settings)
@@ -41,7 +44,8 @@ def prepare_clips(config: Config, accelerator: Any, vae: Any) -> LatentCache | M
 
     mine = range(accelerator.process_index, shards_of(clips), accelerator.num_processes)
     with progress_bar(accelerator, clips, "Encoding") as bar:
-        write_cache(folder, clips, mine, measured, lambda frames: frozen.encode(vae, frames), bar.update)
+        rescore = (lambda latents: mean_ssim(frozen.decode(vae, latents))) if config.data.score == "decoded" else None
+        write_cache(folder, clips, mine, measured, lambda frames: frozen.encode(vae, frames), bar.update, rescore)
     accelerator.wait_for_everyone()
     bad_clips.log_count()
     return LatentCache(folder, clips)

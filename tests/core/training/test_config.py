@@ -70,6 +70,7 @@ def test_numbers_lists_and_tables(tmp_path):
         (('"procedural"', '"camera"'), "data.source is 'camera'; choose one of videos, procedural."),
         (('"procedural"', '"videos"'), "data.path is missing"),
         (("clips = 10", ""), "data.clips is missing"),
+        (("clips = 10", 'clips = 10\nscore = "decoded"\ncache = false'), "data.score = .decoded. is measured when the cache is made"),
         (("width = 64", "width = 60"), "data.width is 60; choose a multiple of 8"),
         (("clips = 10", "clips = 10\ninterval = 3"), "data.interval is 3, expected a list of 2 values."),
         (("clips = 10", "clips = 10\ninterval = [3]"), r"data.interval is \[3\], expected a list of 2 values."),

@@ -110,6 +110,17 @@ def test_views_are_drawn_anew(cached, encoded):
     assert sum(same) < 3  # short videos may be cut the same way twice
 
 
+def test_the_decoded_clip_may_be_measured(cached, vae_folder):
+    source, decoded = cached(), cached(score="decoded")
+    assert decoded.folder != source.folder
+    vae = frozen.load_vae(vae_folder)
+    for i in range(5):
+        shown = latents.mean_ssim(frozen.decode(vae, decoded.clip(i, 0).clip))
+        assert decoded.clip(i, 0).ssim == pytest.approx(shown, abs=2e-3)  # the cache holds latents in float16
+        assert torch.equal(decoded.clip(i, 0).clip, source.clip(i, 0).clip)
+    assert any(abs(decoded.clip(i, 0).ssim - source.clip(i, 0).ssim) > 0.01 for i in range(5))
+
+
 def test_an_interrupted_cache_goes_on(cached, encoded, monkeypatch):
     whole = cached()
     kept = sorted(whole.folder.glob("*.safetensors"))
