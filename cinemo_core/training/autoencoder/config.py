@@ -28,7 +28,7 @@ class Pictures:
 class Network:
     """Channels of each level, the outermost first; start: the folder of one to go on from."""
 
-    widths: tuple[int, int, int, int] = key((32, 64, 128, 128), low=32)
+    widths: tuple[int, int, int, int] = key((64, 64, 64, 64), low=32)
     res_blocks: int = key(2, low=1)
     start: str = key("", path=True)
 
