@@ -1,1 +1,1 @@
-"""What the paper claims of Cinemo, measured on a checkpoint: python dev.py evaluate. See docs/claims.md."""
+"""What the paper claims of Cinemo, measured on a checkpoint: python dev.py evaluate."""

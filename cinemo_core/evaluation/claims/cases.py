@@ -20,9 +20,9 @@ from ...training.procedural import TRAINING_SEEDS
 from ...training.procedural.clip import score, to_uint8
 from ...training.procedural.dice import Dice
 from ...training.procedural.scenes import CAMERA, Scene, Setting, camera, drifting_clouds, moving_thing
+from .animate import FRAMES
 from .direction import direction_of, read_direction
 
-FRAMES = 16
 MIDDLING = 0.6  # strength of the true motion of a case
 PHOTOGRAPH_BUCKET = 10
 VISIBLE_CHANGE = 0.06
@@ -85,7 +85,8 @@ def scene_cases(kind: Callable[[Setting], Scene], ending: str, first_seed: int, 
             truth = pixels(to_uint8(scene.paint(torch.arange(FRAMES, dtype=torch.float32), MIDDLING)))
             mask = None if kind is camera else changing(scene)
             case = Case(truth[0], scene.caption, bucket, mask, f"scene {seed - TRAINING_SEEDS}")
-            if bucket > 0 and read_direction(truth, mask) == direction_of(scene.caption):
+            visible = bucket > 0 and (mask is None or mask.any())
+            if visible and read_direction(truth, mask) == direction_of(scene.caption):
                 cases.append(case)
         seed += 1
     return cases
@@ -94,8 +95,7 @@ def scene_cases(kind: Callable[[Setting], Scene], ending: str, first_seed: int, 
 def changing(scene: Scene) -> np.ndarray:
     """Where the true scene changes within four frames, bool [h, w]: the thing that moves, as far as it is seen."""
     frames = scene.paint(torch.tensor([0.0, 4.0]), 1.0)
-    changed = (frames[1] - frames[0]).abs().amax(0) > VISIBLE_CHANGE
-    return changed.numpy() if changed.any() else np.ones(changed.shape, dtype=bool)
+    return ((frames[1] - frames[0]).abs().amax(0) > VISIBLE_CHANGE).numpy()
 
 
 def held_out_photographs(size: int) -> list[tuple[str, np.ndarray]]:

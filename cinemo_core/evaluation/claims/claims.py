@@ -9,11 +9,13 @@ import torch
 from ...motion import BUCKETS, bucket_of_motion_id, motion_id_of_ssim
 from ...training.latents import mean_ssim
 from .animate import Animator, Task
-from .cases import Case
+from .cases import THING_VERBS, Case
 from .direction import direction_of, read_direction
 from .measures import colour_shift, identity, largest_jump, sign_test, spearman, unrest
 
 GROUPS = 5
+RANK = "Spearman of requested and measured bucket"
+DIRECTION = "direction by optical flow"
 IDENTITY = "PSNR of frames warped back"
 INITIAL_NOISES = ("dctinit", "none", "fftinit")
 Clips = Callable[[Animator, Sequence[Task]], list[np.ndarray]]
@@ -49,7 +51,7 @@ def bucket_control(animator: Animator, cases: Sequence[Case], clips: Clips) -> l
     per_bucket = {str(b): measured[requested == b].tolist() for b in range(BUCKETS)}
     result = f"{rank:.3f}; group means {', '.join(f'{m:.1f}' for m in means)}"
     return [
-        Row(claim, "Spearman of requested and measured bucket", result, ">= 0.9, means rise", rank >= 0.9 and rising, per_bucket),
+        Row(claim, RANK, result, ">= 0.9, means rise", rank >= 0.9 and rising, per_bucket),
         Row(claim, "mean error in buckets", f"{error:.2f}", "<= 3", error <= 3),
     ]
 
@@ -64,13 +66,11 @@ def text_control(animator: Animator, cases: Sequence[Case], clips: Clips) -> lis
         kinds.setdefault(kind_of(case.caption), []).append(bool(hit))
     shares = {kind: float(np.mean(hits)) for kind, hits in kinds.items()}
     share = float(right.mean())
-    return [Row("text controls the motion", "direction by optical flow", f"{share:.1%} of {len(cases)}", ">= 85 %", share >= 0.85, shares)]
+    return [Row("text controls the motion", DIRECTION, f"{share:.1%} of {len(cases)}", ">= 85 %", share >= 0.85, shares)]
 
 
 def kind_of(caption: str) -> str:
     """The caption without what its thing is: "the red ball falls" -> "thing falls"."""
-    from .cases import THING_VERBS
-
     return next((f"thing {verb}" for verb in THING_VERBS if caption.endswith(verb)), caption)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from ...motion import BUCKETS
 from ...plot import Level, Line, Panel, draw
-from .claims import Row
+from .claims import DIRECTION, RANK, Row
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -19,10 +19,7 @@ COLOURS = (YELLOW, BLUE, RED)
 
 def draw_claims(rows: Sequence[Row]) -> "Image.Image":
     """A panel for each row that has values, RGB."""
-    makers = {
-        "Spearman of requested and measured bucket": bucket_panel,
-        "direction by optical flow": caption_panel,
-    }
+    makers = {RANK: bucket_panel, DIRECTION: caption_panel}
     panels = [makers.get(row.measure, seeds_panel)(row) for row in rows if row.values and row.claim != "smoothness"]
     reached = sum(row.passed for row in rows)
     return draw("What the paper claims, measured", f"{reached} of {len(rows)} bars reached", panels, 2, *SIZE)

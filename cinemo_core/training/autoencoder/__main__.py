@@ -15,7 +15,9 @@ def main(arguments: list[str] | None = None) -> int:
         prog="python -m cinemo_core.training.autoencoder",
         description="Train a small autoencoder. A run that was stopped goes on from its last checkpoint.",
     )
-    parser.add_argument("config", type=Path, metavar="CONFIG.toml", help="what to train, on what, and how; see docs/nano.md")
+    parser.add_argument(
+        "config", type=Path, metavar="CONFIG.toml", help="what to train, on what, and how; nano/autoencoder.toml is an example"
+    )
     args = parser.parse_args(arguments)
     try:
         train(read_toml(args.config, AutoencoderConfig))

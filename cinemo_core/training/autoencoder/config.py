@@ -26,11 +26,10 @@ class Pictures:
 
 @dataclass(frozen=True)
 class Network:
-    """Channels of each level, the outermost first; start: the folder of one to go on from."""
+    """Channels of each level, the outermost first, and ResNet blocks per level."""
 
     widths: tuple[int, int, int, int] = key((64, 64, 64, 64), low=32)
     res_blocks: int = key(2, low=1)
-    start: str = key("", path=True)
 
     @property
     def config(self) -> VAEConfig:

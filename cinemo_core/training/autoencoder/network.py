@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ...models.temporal_vae.keys import VAEConfig
 from ..export import UNET_WEIGHTS as WEIGHTS
 from ..export import replace_folder
-from ..frozen import SCALING_FACTOR, load_vae
+from ..frozen import SCALING_FACTOR
 from ..seeds import number
 
 
@@ -34,26 +34,21 @@ class Autoencoder(nn.Module):
         return {"loss": loss, "squared": squared.detach(), "kl": kl.detach()}
 
 
-def make_vae(config: VAEConfig, start: str, seed: int) -> Any:
-    """From scratch, or gone on from the one in a folder; raises CheckpointError for a folder that holds another kind."""
+def make_vae(config: VAEConfig, seed: int) -> Any:
+    """diffusers' AutoencoderKL with its own initial weights; its 1x1 convolutions are identities and do not train."""
     from diffusers import AutoencoderKL
 
-    if start:
-        vae = load_vae(Path(start))
-        undo_scaling(vae)
-    else:
-        levels = len(config.widths)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(number(seed, "autoencoder"))
-            vae = AutoencoderKL(
-                down_block_types=("DownEncoderBlock2D",) * levels,
-                up_block_types=("UpDecoderBlock2D",) * levels,
-                block_out_channels=config.widths,
-                layers_per_block=config.num_res_blocks,
-                latent_channels=config.latent_channels,
-            )
-        set_scale(vae, 1.0)
-    vae.train().requires_grad_(True)
+    levels = len(config.widths)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(number(seed, "autoencoder"))
+        vae = AutoencoderKL(
+            down_block_types=("DownEncoderBlock2D",) * levels,
+            up_block_types=("UpDecoderBlock2D",) * levels,
+            block_out_channels=config.widths,
+            layers_per_block=config.num_res_blocks,
+            latent_channels=config.latent_channels,
+        )
+    set_scale(vae, 1.0)
     for layer in (vae.quant_conv, vae.post_quant_conv):
         layer.requires_grad_(False)
     return vae
@@ -69,10 +64,6 @@ def set_scale(vae: Any, scale: float) -> None:
         layer.weight.copy_(matrix[:, :, None, None])
         layer.bias.zero_()
     vae.quant_conv.bias[channels:] += 2 * torch.tensor(scale).log()  # the log-variance grows with the square
-
-
-def undo_scaling(vae: Any) -> None:
-    set_scale(vae, 1.0)
 
 
 @torch.no_grad()

@@ -51,7 +51,7 @@ def train(config: AutoencoderConfig) -> Path:
         config.output.mkdir(parents=True, exist_ok=True)
         remove_partial(config.output)
     accelerator.wait_for_everyone()
-    vae = make_vae(config.model.config, config.model.start, options.seed)
+    vae = make_vae(config.model.config, options.seed)
     network = Autoencoder(vae, config.loss.edges, config.loss.kl)
     parameters = [p for p in network.parameters() if p.requires_grad]
     optimizer = make_optimizer(config.optimizer, network, accelerator.device)

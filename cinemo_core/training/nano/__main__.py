@@ -39,7 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def run_stage(stage: str, recipe: Path, processes: int) -> "subprocess.CompletedProcess[bytes]":
-    """Run a trainer. Small networks on a CPU keep two processes of one thread busier than one process of two threads."""
+    """Run a trainer: the autoencoder in one process, the UNet in as many as are asked for, a thread each."""
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}  # as this process finds ComfyUI and the pack
     command = [sys.executable]
     if processes > 1 and stage != "autoencoder":

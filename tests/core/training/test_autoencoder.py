@@ -47,7 +47,7 @@ def test_it_learns_and_what_it_writes_loads(tmp_path):
     latents = frozen.encode(vae, unseen)
     assert latents.shape == (128, 4, 4, 4)
     assert latents.std().item() == pytest.approx(1.0, abs=0.02)
-    untrained = make_vae(read_toml(tmp_path / "recipe.toml", AutoencoderConfig).model.config, "", 0).eval()
+    untrained = make_vae(read_toml(tmp_path / "recipe.toml", AutoencoderConfig).model.config, 0).eval()
     assert error(vae, unseen) < 0.7 * error(untrained, unseen)
 
 
@@ -64,7 +64,7 @@ def test_a_stopped_run_goes_on_exactly(tmp_path):
 
 
 def test_scaling_changes_the_latents_and_nothing_else():
-    vae = make_vae(AutoencoderConfig(run=None).model.config, "", 0).eval()
+    vae = make_vae(AutoencoderConfig(run=None).model.config, 0).eval()
     pictures = render_stills(1, 32, 32, 2).float() / 127.5 - 1
     with torch.no_grad():
         before = vae.encode(pictures).latent_dist
@@ -77,7 +77,7 @@ def test_scaling_changes_the_latents_and_nothing_else():
 
 
 def test_the_loss_is_made_of_what_the_configuration_weighs():
-    vae = make_vae(AutoencoderConfig(run=None).model.config, "", 0).eval()
+    vae = make_vae(AutoencoderConfig(run=None).model.config, 0).eval()
     pictures, noise = render_stills(1, 32, 32, 2).float() / 127.5 - 1, torch.zeros(2, 4, 4, 4)
     with torch.no_grad():
         plain = Autoencoder(vae, 0.0, 0.0)(pictures, noise)
