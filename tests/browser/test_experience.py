@@ -1,11 +1,9 @@
 """What a newcomer meets: nodes are found by other names, wrong links are refused, errors say what to do on the right node."""
 
-import time
-
 import pytest
+from cinemo_pack.tests.browser.running import history, next_entry, press_run
 from cinemo_pack.tests.workflows import read_workflow
 
-SECONDS = 120
 LOAD = "workflow => app.loadGraphData(workflow)"
 TYPES = "() => app.graph.nodes.map(node => node.type).sort()"
 SMALL = """steps => {
@@ -41,21 +39,6 @@ def opened(open_page):
     return opened
 
 
-def history(page, server) -> dict:
-    return page.request.get(f"{server.url}/history").json()
-
-
-def run(page, server) -> dict:
-    """Press Run and wait for the end; gives what the server has in its history."""
-    before = history(page, server)
-    page.get_by_test_id("queue-button").click()
-    deadline = time.monotonic() + SECONDS
-    while not (new := [entry for name, entry in history(page, server).items() if name not in before]):
-        assert time.monotonic() < deadline, "the run does not end"
-        page.wait_for_timeout(200)
-    return new[0]
-
-
 @pytest.mark.parametrize(
     ("words", "name"),
     [
@@ -86,7 +69,7 @@ def test_a_link_of_another_type_is_refused(opened):
 def test_an_error_is_a_sentence_on_its_node(opened, server):
     page = opened.page
     sampler = page.evaluate(SWAP_LATENT)
-    entry = run(page, server)
+    entry = press_run(page, server)
     assert entry["status"]["status_str"] == "error"
     page.wait_for_function("() => app.lastExecutionError")
     error = page.evaluate("() => app.lastExecutionError")
@@ -105,13 +88,10 @@ def test_a_run_can_be_stopped_and_the_next_one_works(opened, server):
     page.get_by_test_id("queue-button").click()
     page.wait_for_function("() => document.title.includes('%') && /[1-9]/.test(document.title)", timeout=60_000)
     page.keyboard.press("Control+Alt+Enter")  # the frontend's own key for it
-    deadline = time.monotonic() + SECONDS
-    while not (new := [entry for name, entry in history(page, server).items() if name not in before]):
-        assert time.monotonic() < deadline, "the run is not stopped"
-        page.wait_for_timeout(200)
-    assert "execution_interrupted" in [kind for kind, _ in new[0]["status"]["messages"]]
+    stopped = next_entry(page, server, before)
+    assert "execution_interrupted" in [kind for kind, _ in stopped["status"]["messages"]]
     page.evaluate(SMALL, 2)
-    assert run(page, server)["status"]["status_str"] == "success"
+    assert press_run(page, server)["status"]["status_str"] == "success"
 
 
 def test_a_reload_brings_the_graph_back(opened):

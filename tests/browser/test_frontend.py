@@ -1,12 +1,10 @@
 """The frontend as people see it: the nodes, the workflows and their templates, without missing nodes and errors; they run."""
 
-import time
-
 import pytest
+from cinemo_pack.tests.browser.running import press_run
 from cinemo_pack.tests.workflows import NAMES, as_twin, pack_inputs, read_twin, read_workflow, switched_on, to_prompt, without_frames
 from cinemo_pack.tests.workflows.sd15_files import WIDE_BUNDLE
 
-SECONDS_TO_RUN = 120
 TINY = {  # by the title of a node, or by its type
     "CinemoBundleLoader": {"bundle": "cinemo-nano"},
     "Width": {"value": 64},
@@ -100,21 +98,6 @@ def sent_graph_without_titles(page):
 
 def about_the_pack(errors):
     return [error for error in errors if "cinemo" in error.lower()]
-
-
-def history(page, server):
-    return page.request.get(f"{server.url}/history").json()
-
-
-def press_run(page, server):
-    """Press the button; gives the history's entry of the run once it is over."""
-    before = history(page, server)
-    page.get_by_test_id("queue-button").click()
-    deadline = time.monotonic() + SECONDS_TO_RUN
-    while not (new := [entry for name, entry in history(page, server).items() if name not in before]):
-        assert time.monotonic() < deadline, "the run does not end"
-        page.wait_for_timeout(300)
-    return new[0]
 
 
 @pytest.mark.parametrize("name", NAMES)

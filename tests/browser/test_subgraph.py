@@ -1,11 +1,9 @@
 """The blueprint as people meet it: listed under the pack, added with a click, run on nano."""
 
-import time
-
 import av
+from cinemo_pack.tests.browser.running import press_run
 
 NAME = "Animate an image (Cinemo)"
-SECONDS_TO_RUN = 120
 LENGTH, MOTION, PROMPT = 5, 17, "the hair blows in the wind"
 EMPTY = {"version": 0.4, "nodes": [], "links": [], "groups": [], "last_node_id": 0, "last_link_id": 0}
 LOAD = "workflow => app.loadGraphData(workflow)"
@@ -34,10 +32,6 @@ COMPLETE = """([prompt, motion, length]) => {
     set(inside('CinemoResidualKSampler'), 'steps', 2)
     return animate.subgraph.nodes.length
 }"""
-
-
-def history(page, server):
-    return page.request.get(f"{server.url}/history").json()
 
 
 def test_the_blueprint_is_listed_added_and_run(open_page, server, tmp_path):
@@ -70,14 +64,9 @@ def test_the_blueprint_is_listed_added_and_run(open_page, server, tmp_path):
     motion = sent["CinemoMotionConditioning"]
     assert (motion["motion_bucket"], motion["frames"], sent["CLIPTextEncode"]["text"]) == (MOTION, LENGTH, PROMPT)
 
-    before = history(page, server)
-    page.get_by_test_id("queue-button").click()
-    deadline = time.monotonic() + SECONDS_TO_RUN
-    while not (new := [run for name, run in history(page, server).items() if name not in before]):
-        assert time.monotonic() < deadline, "the run does not end"
-        page.wait_for_timeout(300)
-    assert new[0]["status"]["status_str"] == "success", new[0]["status"]["messages"]
-    (video,) = (file for output in new[0]["outputs"].values() for file in output.get("images", []) if file["type"] == "output")
+    ran = press_run(page, server)
+    assert ran["status"]["status_str"] == "success", ran["status"]["messages"]
+    (video,) = (file for output in ran["outputs"].values() for file in output.get("images", []) if file["type"] == "output")
     with av.open(server.base / "output" / video["subfolder"] / video["filename"]) as container:
         assert sum(1 for _ in container.decode(video=0)) == LENGTH
     page.wait_for_timeout(1000)
