@@ -51,6 +51,16 @@ def evaluate(options, arguments):
     return prepare(options, TRAINING_PACKAGES).run_module("cinemo_core.evaluation.claims", *arguments)
 
 
+def compat(options, checkouts):
+    from tools.compat import try_checkouts
+
+    return try_checkouts(checkouts, options.install)
+
+
+def pictures(options, _):
+    return prepare(options, TRAINING_PACKAGES).run_module("tools.pictures")
+
+
 def py(options, arguments):
     environment = prepare(options, TRAINING_PACKAGES if any(a.startswith(TRAINING_MODULES) for a in arguments) else ())
     if arguments[:1] == ["-m"]:
@@ -95,8 +105,10 @@ def parse(arguments):
     sub.add_argument("--prompt", help="what should happen in it")
     sub.add_argument("--motion-bucket", type=bucket, metavar="N", help="0 least motion, 19 most")
     sub.add_argument("--output", type=absolute, metavar="DIR", help="where the files go (default: output/ here)")
-    sub.add_argument("--checkpoint", type=absolute, metavar="DIR", help="a downloaded checkpoint (default: nano, random weights made here)")
-    sub = command(serve, "run ComfyUI in the browser with the pack and the nano checkpoint in place")
+    sub.add_argument(
+        "--checkpoint", type=absolute, metavar="DIR", help="a downloaded checkpoint (default: nano, which comes with the pack)"
+    )
+    sub = command(serve, "run ComfyUI in the browser with the pack in place")
     sub.add_argument("--port", type=int, default=8188)
     sub = command(test, "run the tests; other arguments go to pytest", passes_on=True)
     sub.add_argument("--fast", action="store_true", help="only the tests that need no ComfyUI")
@@ -104,6 +116,8 @@ def parse(arguments):
     command(bench, "measure speed and memory", passes_on=True)
     command(parity, "compare WEIGHTS with recorded CASES", passes_on=True)
     command(evaluate, "measure on a checkpoint what the paper claims: a table, a figure, a verdict", passes_on=True)
+    command(compat, "run the smoke tests against checkouts of ComfyUI, which follow", passes_on=True)
+    command(pictures, "make the pictures of the documents and help pages anew, with nano")
     command(py, "run the environment's Python with ComfyUI and this folder importable", passes_on=True)
     command(setup, "only set up what the other commands need")
     options, rest = parser.parse_known_args(arguments)

@@ -26,8 +26,8 @@ class CinemoModelLoader(io.ComfyNode):
                     "model_name",
                     options=files.unet_choices(),
                     default=files.unet_default(),
-                    tooltip="A file in models/diffusion_models or a folder in models/diffusers, recognised by its tensors. None there? "
-                    "The help page says what to put where; python -m cinemo_core.download fetches it.",
+                    tooltip="A file in models/diffusion_models or a folder in models/diffusers, recognised by its tensors. cinemo-nano, "
+                    "a small one, comes with the pack; python -m cinemo_core.download fetches the published one.",
                 ),
                 io.Combo.Input("weight_dtype", options=list(WEIGHT_DTYPES), default="default", tooltip=WEIGHT_DTYPE_TOOLTIP, advanced=True),
             ],
@@ -57,8 +57,8 @@ class CinemoBundleLoader(io.ComfyNode):
                     "bundle",
                     options=files.bundle_choices(),
                     default=files.bundle_default(),
-                    tooltip="A folder in models/diffusers with unet/, text_encoder/ and vae_temporal_decoder/ or vae/. None there? "
-                    "The help page says what to put where; python -m cinemo_core.download fetches it.",
+                    tooltip="A folder in models/diffusers with unet/, text_encoder/ and vae_temporal_decoder/ or vae/. cinemo-nano, "
+                    "a small one, comes with the pack; python -m cinemo_core.download fetches the published one.",
                 ),
                 io.Combo.Input("weight_dtype", options=list(WEIGHT_DTYPES), default="default", tooltip=WEIGHT_DTYPE_TOOLTIP, advanced=True),
                 io.Combo.Input(

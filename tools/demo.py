@@ -10,16 +10,16 @@ from pathlib import Path
 from PIL import Image
 from tqdm import tqdm
 
+from cinemo_core import included
+
 from .client import Client, Progress, Workflow
 from .console import DevError, say
 from .contact_sheet import contact_sheet
 from .environment import ROOT, current_comfyui
-from .nano import nano_checkpoint
 from .server import Server
 
 WORKFLOW = ROOT / "tests" / "workflows" / "image_to_video.json"
-NANO_SIZE, NANO_STEPS = (128, 128), 20  # some twenty seconds on two cores
-REAL_SIZE, REAL_STEPS = (512, 320), 50  # what Cinemo was trained on and is sampled with
+REAL_SIZE = (512, 320)  # what the published checkpoint was trained on
 
 
 class ProgressBar:
@@ -47,12 +47,11 @@ def find(workflow: Workflow, class_type: str) -> dict:
     return inputs
 
 
-def fill_in(workflow: Workflow, bundle: str, size: tuple[int, int], steps: int, prompt: str | None, bucket: int | None) -> str:
+def fill_in(workflow: Workflow, bundle: str, size: tuple[int, int], prompt: str | None, bucket: int | None) -> str:
     """Set the workflow's inputs to what was asked for; gives the caption that says what it will run."""
     find(workflow, "CinemoBundleLoader")["bundle"] = bundle
     conditioning = find(workflow, "CinemoMotionConditioning")
     conditioning["width"], conditioning["height"] = size
-    find(workflow, "CinemoResidualKSampler")["steps"] = steps
     text = workflow[conditioning["positive"][0]]["inputs"]
     text["text"] = text["text"] if prompt is None else prompt
     conditioning["motion_bucket"] = conditioning["motion_bucket"] if bucket is None else bucket
@@ -100,23 +99,23 @@ def main() -> None:
     image = options.image or comfyui / "input" / "example.png"
     check_image(image)
     options.output.mkdir(parents=True, exist_ok=True)
-    checkpoint = (options.checkpoint or nano_checkpoint()).resolve()
-    if not checkpoint.is_dir():
+    checkpoint = options.checkpoint and options.checkpoint.resolve()
+    if checkpoint and not checkpoint.is_dir():
         raise DevError(f"{checkpoint} is not a folder; give the downloaded checkpoint's, the one that holds unet/ and text_encoder/.")
-    size, steps = (NANO_SIZE, NANO_STEPS) if options.checkpoint is None else (REAL_SIZE, REAL_STEPS)
+    bundle, size = (checkpoint.name, REAL_SIZE) if checkpoint else (included.NAME, included.SIZE)
     workflow = json.loads(WORKFLOW.read_text(encoding="utf-8"))
-    caption = fill_in(workflow, checkpoint.name, size, steps, options.prompt, options.motion_bucket)
+    caption = fill_in(workflow, bundle, size, options.prompt, options.motion_bucket)
 
     with tempfile.TemporaryDirectory(prefix="cinemo-demo-") as base:
         say("* starting ComfyUI")
-        with Server(comfyui, Path(base), {checkpoint.name: checkpoint}, log=options.output / "comfyui.log") as server:
+        with Server(comfyui, Path(base), {bundle: checkpoint} if checkpoint else None, log=options.output / "comfyui.log") as server:
             say(f"* animating {image}: {caption}, {size[0]}x{size[1]}")
             video, frames = animate(Client(server.url), workflow, image)
     stem = free_stem(options.output)
     stem.with_suffix(".mp4").write_bytes(video)
     contact_sheet(frames, caption).save(stem.with_suffix(".png"))
     if options.checkpoint is None:
-        say("* nano's weights are random: the pictures show that everything runs, not what Cinemo can do (for that: --checkpoint DIR)")
+        say("* made by nano, the small model that comes with the pack (docs/nano.md); for the published one: --checkpoint DIR")
     say(f"video:          {stem.with_suffix('.mp4')}")
     say(f"contact sheet:  {stem.with_suffix('.png')}")
 

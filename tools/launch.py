@@ -1,4 +1,4 @@
-"""Runs a module as a program that can import ComfyUI and this repository: `python tools/launch.py cinemo_core.nano DEST`.
+"""Runs a module as a program that can import ComfyUI and this repository: `python tools/launch.py cinemo_core.convert SRC DST`.
 
 ComfyUI goes first on the path, because `nodes` and `tests` exist in both. `python -m` cannot do this: it puts the current
 folder before everything, and the Python inside ComfyUI's portable Windows build ignores PYTHONPATH.

@@ -1,11 +1,10 @@
-"""Runs ComfyUI for a person, with this pack and the nano checkpoint in place, until Ctrl-C. Run by `python dev.py serve`."""
+"""Runs ComfyUI for a person, with this pack, until Ctrl-C. Run by `python dev.py serve`."""
 
 import argparse
 import shutil
 
 from .console import DevError, say
 from .environment import ROOT, current_comfyui
-from .nano import NAME, nano_checkpoint
 from .server import Server, check_port
 
 BASE = ROOT / ".comfyui" / "base"  # keeps what the person saves: workflows, inputs, outputs, models put there
@@ -22,7 +21,7 @@ def main() -> None:
     if not example.exists() and (comfyui / "input" / "example.png").exists():
         example.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(comfyui / "input" / "example.png", example)
-    with Server(comfyui, BASE, {NAME: nano_checkpoint()}, port=options.port) as server:
+    with Server(comfyui, BASE, port=options.port) as server:
         say(f"* ready at {server.url} (files in {BASE}; Ctrl-C ends it)")
         code = server.process.wait() if server.process else 0
     if code:

@@ -28,7 +28,9 @@ class Server:
     models/diffusers offers them; they are linked, not copied. Its messages go to `log`, or to the terminal if that is None.
     """
 
-    def __init__(self, comfyui: Path, base: Path, checkpoints: Mapping[str, Path], *, port: int | None = None, log: Path | None = None):
+    def __init__(
+        self, comfyui: Path, base: Path, checkpoints: Mapping[str, Path] | None = None, *, port: int | None = None, log: Path | None = None
+    ):
         self.port = free_port() if port is None else port
         self.url = f"http://127.0.0.1:{self.port}"
         self.base = base
@@ -36,7 +38,7 @@ class Server:
         self.comfyui = comfyui
         self.links = {
             base / "custom_nodes" / PACK: ROOT,
-            **{base / "models" / "diffusers" / name: path for name, path in checkpoints.items()},
+            **{base / "models" / "diffusers" / name: path for name, path in (checkpoints or {}).items()},
         }
         self.process: subprocess.Popen | None = None
 

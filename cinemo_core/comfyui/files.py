@@ -9,12 +9,17 @@ import comfy.utils
 import folder_paths
 import torch
 
-from .. import published
+from .. import included, published
 from ..checkpoint import SAFETENSORS, SUFFIXES, read_header, read_state_dict
 from ..errors import CheckpointError
 from ..folder import UNET, Bundle, find_weights, read_bundle, weights_in
 
 MAX_DEPTH = 5  # of a checkpoint in a diffusers folder; a download cache nests three deep
+
+
+def register_included() -> None:
+    """Offer the checkpoint that comes with the pack, behind whatever the person has."""
+    folder_paths.add_model_folder_path("diffusers", str(included.ROOT))
 
 
 def unet_choices() -> list[str]:
@@ -28,13 +33,16 @@ def bundle_choices() -> list[str]:
 
 
 def unet_default() -> str:
-    """The first of `unet_choices`, else the published UNet's name: with no value at all, running says only that one is missing."""
-    return next(iter(unet_choices()), f"{published.FOLDER}/{UNET}")
+    """The first of `unet_choices` that did not come with the pack, else that, else the published UNet's name.
+
+    With no value at all, running says only that one is missing.
+    """
+    return _first(unet_choices(), f"{included.NAME}/{UNET}", f"{published.FOLDER}/{UNET}")
 
 
 def bundle_default() -> str:
-    """The first of `bundle_choices`, else the published checkpoint's name."""
-    return next(iter(bundle_choices()), published.FOLDER)
+    """The first of `bundle_choices` that did not come with the pack, else that, else the published checkpoint's name."""
+    return _first(bundle_choices(), included.NAME, published.FOLDER)
 
 
 def unet_problem(name: object) -> str | None:
@@ -84,8 +92,12 @@ def read_weights(path: str) -> dict[str, torch.Tensor]:
     return comfy.utils.load_torch_file(path)
 
 
+def _first(choices: list[str], last: str, missing: str) -> str:
+    return next((choice for choice in choices if choice != last), last if last in choices else missing)
+
+
 def _choose(found: dict[str, Path]) -> str:
-    return f"choose one of the {len(found)} that are listed, or " if found else ""
+    return "choose one that is listed, or " if found else ""
 
 
 def _unets() -> dict[str, Path]:

@@ -9,6 +9,8 @@ from ..models.cinemo.unet import CinemoUNet
 from . import network, text
 from .config import SCRATCH, Config
 from .lora import add_lora
+from .objective import RESIDUAL
+from .pass_through import pass_through
 from .seeds import number
 
 
@@ -47,7 +49,9 @@ def lora_alpha(config: Config) -> float:
 
 def make_unet(config: Config, context_dim: int) -> CinemoUNet:
     if config.model.start == SCRATCH:
-        return network.from_scratch(config.unet.config(context_dim), number(config.run.seed, "unet"))
+        unet = network.from_scratch(config.unet.config(context_dim), number(config.run.seed, "unet"))
+        pass_through(unet, subtract=config.objective.prediction == RESIDUAL)
+        return unet
     return network.load(Path(config.model.start), config.unet.motion_dim, number(config.run.seed, "unet"))
 
 

@@ -154,7 +154,7 @@ def look(run: Run, pictures: list[validation.Picture]) -> None:
     if run.accelerator.is_main_process:
         with run.averaged():
             clips = validation.animate(pictures, run.trainee.unet, run.text_encoder, run.vae, run.tokenizer, run.config)
-        sheet = validation.contact_sheet(clips, pictures)
+        sheet = validation.contact_sheet(clips, [f"{picture.bucket}: {picture.caption}" for picture in pictures])
         validation.write_sheet(sheet, run.config.output / "validation" / f"step-{run.progress.step:08}.png")
         show_images(run.accelerator, "validation", sheet, run.progress.step)
     run.accelerator.wait_for_everyone()

@@ -76,8 +76,8 @@ def animate(pictures: list[Picture], unet: nn.Module, text_encoder: nn.Module, v
     return clips
 
 
-def contact_sheet(clips: list[Tensor], pictures: list[Picture]) -> Any:
-    """A row of frames for each clip, its caption and bucket above: a PIL picture."""
+def contact_sheet(clips: list[Tensor], labels: list[str]) -> Any:
+    """A row of frames for each clip, uint8 [f, 3, h, w], its label above: a PIL picture."""
     from PIL import Image, ImageDraw, ImageFont
 
     frames = clips[0].shape[0]
@@ -86,8 +86,8 @@ def contact_sheet(clips: list[Tensor], pictures: list[Picture]) -> Any:
     row = height + LINE + 2 * GAP
     sheet = Image.new("RGB", (len(shown) * (width + GAP) + GAP, len(clips) * row + GAP), BACKGROUND)
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(LINE - 4)
-    for i, (clip, picture) in enumerate(zip(clips, pictures, strict=True)):
-        draw.text((GAP, i * row + GAP), f"{picture.bucket}: {picture.caption}", font=font, fill=INK)
+    for i, (clip, label) in enumerate(zip(clips, labels, strict=True)):
+        draw.text((GAP, i * row + GAP), label, font=font, fill=INK)
         for column, frame in enumerate(shown):
             image = Image.fromarray(clip[frame].permute(1, 2, 0).numpy())
             sheet.paste(image, (GAP + column * (width + GAP), i * row + GAP + LINE))

@@ -10,11 +10,10 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from cinemo_pack.tests.workflows import NANO_BUNDLE, WORKFLOWS
+from cinemo_pack.tests.workflows import WORKFLOWS
 from cinemo_pack.tests.workflows.sd15_files import WIDE_BUNDLE, write_controlnet, write_lora, write_wide_bundle
 from cinemo_pack.tests.workflows.stock_files import write_stock_files
 from cinemo_pack.tools.environment import current_comfyui
-from cinemo_pack.tools.nano import nano_checkpoint
 from cinemo_pack.tools.server import Server
 
 VIEW = {"width": 1600, "height": 1000}
@@ -59,12 +58,12 @@ def chromium() -> str:
 
 @pytest.fixture(scope="session")
 def server(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A running server with nano, a picture and a video in place."""
+    """A running server with a picture and a video in place."""
     comfyui, base = current_comfyui(), tmp_path_factory.mktemp("browser")
     (base / "input").mkdir()
     shutil.copy(comfyui / "input" / "example.png", base / "input")
     write_video(base / "input" / "video.mp4")
-    with Server(comfyui, base, {NANO_BUNDLE: nano_checkpoint()}, log=base / "comfyui.log") as running:
+    with Server(comfyui, base, log=base / "comfyui.log") as running:
         yield running
 
 

@@ -2,7 +2,18 @@
 
 import pytest
 from cinemo_pack.tests.browser.running import press_run
-from cinemo_pack.tests.workflows import NAMES, as_twin, pack_inputs, read_twin, read_workflow, switched_on, to_prompt, without_frames
+from cinemo_pack.tests.workflows import (
+    NAMES,
+    NANO_BUNDLE,
+    ROOT,
+    as_twin,
+    pack_inputs,
+    read_twin,
+    read_workflow,
+    switched_on,
+    to_prompt,
+    without_frames,
+)
 from cinemo_pack.tests.workflows.sd15_files import WIDE_BUNDLE
 
 TINY = {  # by the title of a node, or by its type
@@ -52,6 +63,35 @@ SHOW_GROUPS = """([square, first]) => {
     ]
     app.canvas.setDirty(true, true)
 }"""
+# Nodes for whose help page a picture is taken, by the workflow that shows them at work.
+PICTURED = {
+    "custom_sampling": ["CinemoDDIMScheduler"],
+    "extend_video": ["CinemoExtendVideo"],
+    "image_to_video": [
+        "CinemoBundleLoader",
+        "CinemoMotionConditioning",
+        "CinemoDCTInitNoise",
+        "CinemoResidualKSampler",
+        "CinemoVideoDecode",
+    ],
+    "image_to_video_stock_ksampler": ["CinemoModelLoader"],
+    "match_motion": ["CinemoMotionBucketFromVideo", "CinemoMotionReport"],
+    "motion_transfer": ["CinemoInvertVideo", "CinemoResidualSplit", "CinemoResidualMerge"],
+}
+NODE_PICTURES = ROOT / "web" / "docs" / "pictures"
+WIDE = {"x": 120, "y": 150, "width": 1420, "height": 540}  # the whole workflow, for the README
+SHOW_ALL = """([x, y]) => {
+    app.canvas.ds.scale = 0.666
+    app.canvas.ds.offset = [x / 0.666 + 15, y / 0.666 + 15]
+    app.canvas.setDirty(true, true)
+}"""
+SHOW_NODE = """([type, x, y]) => {
+    const node = app.graph.nodes.find(node => node.type === type)
+    app.canvas.ds.scale = 1
+    app.canvas.ds.offset = [x + 30 - node.pos[0], y + 50 - node.pos[1]]
+    app.canvas.setDirty(true, true)
+    return [...node.size]
+}"""
 # Cards have a picture while they are in view.
 CARD_HAS_PICTURE = """name => {
     const card = document.querySelector(`[data-testid="template-workflow-cinemo_${name}"]`)
@@ -100,6 +140,24 @@ def about_the_pack(errors):
     return [error for error in errors if "cinemo" in error.lower()]
 
 
+def photograph(page, server, name, folder):
+    """Write the workflow's thumbnail and pictures of nodes for help pages: with their results where nano runs it as it is."""
+    if any(NANO_BUNDLE in node.get("widgets_values", []) for node in read_workflow(name)["nodes"]):
+        assert press_run(page, server)["status"]["status_str"] == "success"
+    page.evaluate(SHOW_GROUPS, [SQUARE, SHOWN_FROM.get(name)])
+    page.wait_for_timeout(3000)  # until videos show a picture
+    page.screenshot(path=folder / f"cinemo_{name}.jpg", type="jpeg", quality=80, clip=SQUARE)
+    if name == "image_to_video":
+        page.evaluate(SHOW_ALL, [WIDE["x"], WIDE["y"]])
+        page.wait_for_timeout(3000)
+        page.screenshot(path=ROOT / "docs" / f"{name}.png", clip=WIDE)
+    for node in PICTURED.get(name, ()):
+        width, height = page.evaluate(SHOW_NODE, [node, SQUARE["x"], SQUARE["y"]])
+        page.wait_for_timeout(1000)
+        clip = {"x": SQUARE["x"], "y": SQUARE["y"], "width": width + 60, "height": height + 80}
+        page.screenshot(path=NODE_PICTURES / f"{node}.png", clip=clip)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_the_workflow_opens_and_runs(open_page, server, stock_files, sd15_files, name, tmp_path, thumbnails):
     opened = open_page()
@@ -111,10 +169,7 @@ def test_the_workflow_opens_and_runs(open_page, server, stock_files, sd15_files,
     assert as_twin(sent_graph(page)) == without_frames(read_twin(name)), "the frontend sends another graph than the twin"
 
     if thumbnails:
-        page.evaluate(SHOW_GROUPS, [SQUARE, SHOWN_FROM.get(name)])
-        page.wait_for_timeout(500)
-        page.screenshot(path=thumbnails / f"cinemo_{name}.jpg", type="jpeg", quality=80, clip=SQUARE)
-
+        photograph(page, server, name, thumbnails)
     page.evaluate(SET_WIDGETS, TINY | ({"CinemoBundleLoader": {"bundle": WIDE_BUNDLE}} if name == "controlnet" else {}))
     run = press_run(page, server)
     assert run["status"]["status_str"] == "success", run["status"]["messages"]

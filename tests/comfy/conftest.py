@@ -1,4 +1,4 @@
-"""Puts ComfyUI on the path and keeps it on the CPU, before anything imports it; the nano checkpoint and model folders."""
+"""Puts ComfyUI on the path and keeps it on the CPU, before anything imports it; the drawn checkpoint and model folders."""
 
 import os
 import sys
@@ -15,14 +15,14 @@ from comfy.cli_args import args
 args.cpu = True
 
 import folder_paths
-from cinemo_pack.cinemo_core import nano as nano_checkpoint
+from cinemo_pack.tests import drawn as drawn_checkpoint
 
 
 @pytest.fixture(scope="session")
-def nano(tmp_path_factory) -> Path:
-    """The folder of the nano checkpoint; tests that change something change a copy."""
-    folder = tmp_path_factory.mktemp("checkpoint") / "nano"
-    nano_checkpoint.write(folder)
+def drawn(tmp_path_factory) -> Path:
+    """The folder of the drawn checkpoint; tests that change something change a copy."""
+    folder = tmp_path_factory.mktemp("checkpoint") / "drawn"
+    drawn_checkpoint.write(folder)
     return folder
 
 

@@ -8,16 +8,16 @@ import torch
 from cinemo_pack.cinemo_core.comfyui.bundle import load_bundle
 from cinemo_pack.cinemo_core.comfyui.vae import is_temporal
 from cinemo_pack.cinemo_core.errors import CheckpointError
-from cinemo_pack.cinemo_core.nano import TEXT_WIDTH, UNET
+from cinemo_pack.tests.drawn import TEXT_WIDTH, UNET
 from safetensors.torch import save_file
 
 UNET_FILE = "unet/diffusion_pytorch_model.bin"
 
 
 @pytest.fixture
-def folder(nano, model_folders):
-    """A copy of the nano checkpoint, called Cinemo."""
-    shutil.copytree(nano, model_folders.diffusers / "Cinemo")
+def folder(drawn, model_folders):
+    """A copy of the drawn checkpoint, called Cinemo."""
+    shutil.copytree(drawn, model_folders.diffusers / "Cinemo")
     return model_folders.diffusers / "Cinemo"
 
 
@@ -26,7 +26,7 @@ def change_config(path, **options) -> None:
 
 
 @torch.no_grad()
-def test_nano_loads_and_every_part_works(folder):
+def test_the_checkpoint_loads_and_every_part_works(folder):
     model, clip, vae = load_bundle("Cinemo")
     assert model.model.model_config.unet_config["context_dim"] == UNET.context_dim
 
@@ -44,8 +44,8 @@ def test_nano_loads_and_every_part_works(folder):
     assert (pixels[..., 0] - pixels[..., 2]).abs().mean() > 0.1  # coloured
 
 
-def test_absolute_path(nano):
-    assert all(part is not None for part in load_bundle(str(nano)))
+def test_absolute_path(drawn):
+    assert all(part is not None for part in load_bundle(str(drawn)))
 
 
 def test_weight_dtype_reaches_the_unet(folder):

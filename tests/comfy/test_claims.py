@@ -13,8 +13,8 @@ from cinemo_pack.cinemo_core.training.procedural import render_stills
 SIZE = 32
 
 
-def test_a_clip_depends_on_its_task_alone(nano):
-    animator = load_animator(nano, torch.device("cpu"), steps=2, cfg=2.0)
+def test_a_clip_depends_on_its_task_alone(drawn):
+    animator = load_animator(drawn, torch.device("cpu"), steps=2, cfg=2.0)
     images = [render_stills(seed, SIZE, SIZE, 1)[0].permute(1, 2, 0).numpy() for seed in range(3)]
     tasks = [Task(image, "a cat", 3 * i, i, noise) for i, (image, noise) in enumerate(zip(images, INITIAL_NOISES, strict=True))]
     together = list(animator.animate(tasks))
@@ -34,8 +34,8 @@ def test_the_command_reports_what_is_missing(tmp_path, capsys):
     assert "--size is 50; choose a multiple of 8" in capsys.readouterr().err
 
 
-def test_the_command_measures_a_checkpoint_and_says_what_is_missed(nano, tmp_path, capsys):
-    arguments = ["--checkpoint", str(nano), "--direct", str(nano / "unet")]
+def test_the_command_measures_a_checkpoint_and_says_what_is_missed(drawn, tmp_path, capsys):
+    arguments = ["--checkpoint", str(drawn), "--direct", str(drawn / "unet")]
     assert main([*arguments, "--output", str(tmp_path), "--size", "32", "--seeds", "5", "--steps", "1"]) == 1  # its weights are random
     out = capsys.readouterr().out
     assert out.splitlines()[-1].startswith("verdict: missed: ")

@@ -172,9 +172,9 @@ def test_incomplete_encoder_is_refused(folder):
         load_clip(folder)
 
 
-def test_another_model_is_refused(nano):
+def test_another_model_is_refused(drawn):
     with pytest.raises(CheckpointError, match="is a VAE, expected a CLIP text encoder"):
-        load_clip(nano / "vae")
+        load_clip(drawn / "vae")
 
 
 class TestTokenizer:

@@ -9,9 +9,9 @@ from cinemo_pack.cinemo_core.errors import CheckpointError
 
 
 @pytest.fixture
-def checkpoint(nano, model_folders):
-    """The nano checkpoint in the diffusers folder."""
-    shutil.copytree(nano, model_folders.diffusers / "Cinemo")
+def checkpoint(drawn, model_folders):
+    """The drawn checkpoint in the diffusers folder."""
+    shutil.copytree(drawn, model_folders.diffusers / "Cinemo")
     return model_folders.diffusers / "Cinemo"
 
 
@@ -57,9 +57,9 @@ def test_list_refreshes_without_restart(model_folders):
     assert files.unet_choices() == ["Late/unet"]
 
 
-def test_extra_model_paths(nano, model_folders, tmp_path):
+def test_extra_model_paths(drawn, model_folders, tmp_path):
     touch(tmp_path / "other" / "elsewhere.safetensors")
-    shutil.copytree(nano, tmp_path / "sets" / "Mine")
+    shutil.copytree(drawn, tmp_path / "sets" / "Mine")
     folder_paths.add_model_folder_path("diffusion_models", str(tmp_path / "other"))
     folder_paths.add_model_folder_path("diffusers", str(tmp_path / "sets"))
     assert files.unet_choices() == ["Mine/unet", "elsewhere.safetensors"]
@@ -68,13 +68,13 @@ def test_extra_model_paths(nano, model_folders, tmp_path):
     assert files.resolve_bundle("Mine").folder == tmp_path / "sets" / "Mine"
 
 
-def test_extra_model_path_that_is_the_checkpoint_itself(nano, model_folders):
-    folder_paths.add_model_folder_path("diffusers", str(nano))
-    assert files.bundle_choices() == [nano.name]
-    assert files.resolve_bundle(nano.name).unet.parent == nano / "unet"
+def test_extra_model_path_that_is_the_checkpoint_itself(drawn, model_folders):
+    folder_paths.add_model_folder_path("diffusers", str(drawn))
+    assert files.bundle_choices() == [drawn.name]
+    assert files.resolve_bundle(drawn.name).unet.parent == drawn / "unet"
 
 
-def test_first_folder_wins_where_names_are_equal(nano, model_folders, tmp_path):
+def test_first_folder_wins_where_names_are_equal(drawn, model_folders, tmp_path):
     touch(model_folders.diffusion_models / "same.safetensors")
     touch(tmp_path / "other" / "same.safetensors")
     folder_paths.add_model_folder_path("diffusion_models", str(tmp_path / "other"))

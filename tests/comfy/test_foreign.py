@@ -157,8 +157,8 @@ def test_other_models_are_named(tmp_path, make, words):
 
 
 @pytest.fixture
-def weights(nano) -> dict:
-    return torch.load(nano / "unet" / "diffusion_pytorch_model.bin", weights_only=True)
+def weights(drawn) -> dict:
+    return torch.load(drawn / "unet" / "diffusion_pytorch_model.bin", weights_only=True)
 
 
 class Command:
@@ -215,14 +215,14 @@ def test_averaged_weights_are_preferred(tmp_path, weights):
     assert torch.equal(found.float(), average["conv_out.bias"].float())
 
 
-def test_every_layout_gives_the_same_model(tmp_path, nano):
+def test_every_layout_gives_the_same_model(tmp_path, drawn):
     from cinemo_pack.cinemo_core.convert import main
 
     ldm = tmp_path / "ldm.safetensors"
-    assert main([str(nano), str(ldm), "--dtype", "keep"]) == 0
+    assert main([str(drawn), str(ldm), "--dtype", "keep"]) == 0
     prefixed = tmp_path / "prefixed.safetensors"
     save_file({f"model.diffusion_model.{k}": v for k, v in load_file(ldm).items()}, prefixed)
-    files = [nano / "unet" / "diffusion_pytorch_model.bin", ldm, prefixed]
+    files = [drawn / "unet" / "diffusion_pytorch_model.bin", ldm, prefixed]
     models = [load_unet(str(f)).model.diffusion_model.state_dict() for f in files]
     for other in models[1:]:
         assert other.keys() == models[0].keys()

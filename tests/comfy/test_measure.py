@@ -86,7 +86,7 @@ class Keep:
 
 
 @pytest.fixture
-def run_graph(monkeypatch, tmp_path, model_folders, nano):
+def run_graph(monkeypatch, tmp_path, model_folders, drawn):
     """Checks and runs an API-format graph with ComfyUI's own executor, in this process."""
     import execution
     import folder_paths
@@ -97,7 +97,7 @@ def run_graph(monkeypatch, tmp_path, model_folders, nano):
     monkeypatch.setattr(server.PromptServer, "instance", None, raising=False)  # undone after the test
     monkeypatch.setattr(folder_paths, "user_directory", str(tmp_path / "user"))
     (tmp_path / "user").mkdir()
-    (model_folders.diffusers / "nano").symlink_to(nano, target_is_directory=True)
+    (model_folders.diffusers / "drawn").symlink_to(drawn, target_is_directory=True)
     for node in (CinemoBundleLoader, CinemoMotionConditioning, CinemoMotionBucketFromVideo, CinemoMotionReport, Source, Keep):
         monkeypatch.setitem(nodes.NODE_CLASS_MAPPINGS, node.__name__, node)
     monkeypatch.setattr(Keep, "kept", [])
@@ -120,7 +120,7 @@ def run_graph(monkeypatch, tmp_path, model_folders, nano):
 
 @pytest.mark.parametrize("speed", [0.0, 0.5, 3.0])
 def test_the_conditioning_takes_the_bucket(run_graph, speed):
-    bundle = {"bundle": "nano", "weight_dtype": "default", "decoder": "image"}
+    bundle = {"bundle": "drawn", "weight_dtype": "default", "decoder": "image"}
     conditioning = {"width": 64, "height": 40, "frames": 3, "resize": "cover", "motion_id": -1.0}
     links = {"positive": ["2", 0], "negative": ["2", 0], "vae": ["1", 2], "image": ["3", 0], "motion_bucket": ["4", 0]}
     measured = {"images": ["3", 0], "width": 64, "height": 40, "frame_stride": 1, "resize": "cover"}

@@ -13,6 +13,7 @@ from cinemo_pack.cinemo_core.comfyui.sampling import sample_clip
 from cinemo_pack.cinemo_core.errors import CheckpointError
 from cinemo_pack.cinemo_core.models.cinemo.unet import CinemoUNet
 from cinemo_pack.cinemo_core.training import frozen, network, text
+from cinemo_pack.cinemo_core.training.autoencoder.network import RGB_OF_LATENT
 from cinemo_pack.cinemo_core.training.config import Config, parse
 from cinemo_pack.cinemo_core.training.lora import LoRALinear, add_lora
 from cinemo_pack.cinemo_core.training.sampling import denoise, refine
@@ -26,13 +27,13 @@ PROMPT = "the camera pans left"
 
 
 @pytest.fixture(scope="module")
-def run(nano, tmp_path_factory):
+def run(drawn, tmp_path_factory):
     """Trains a few steps with these changes to the configuration; returns the export."""
 
     def make(name: str, **sections) -> Path:
         table = {
             "data": {"source": "procedural", "clips": 4, "width": SIZE, "height": SIZE, "frames": FRAMES},
-            "model": {"vae": str(nano / "vae"), "vae_temporal_decoder": str(nano / "vae_temporal_decoder"), "train_text_encoder": True},
+            "model": {"vae": str(drawn / "vae"), "vae_temporal_decoder": str(drawn / "vae_temporal_decoder"), "train_text_encoder": True},
             "unet": {"multipliers": [1, 1], "attention": [True, False], "motion_dim": 8},
             "text": {"width": 32, "layers": 1, "heads": 1},
             "optimizer": {"learning_rate": 1e-2},
@@ -143,3 +144,7 @@ def test_a_network_that_predicts_frames_is_refused(run):
     export = run("direct", objective={"prediction": "direct"})
     with pytest.raises(CheckpointError, match="prediction_type"):
         load_bundle(str(export))
+
+
+def test_the_autoencoder_learns_the_colours_of_comfyuis_previews():
+    assert [list(row) for row in RGB_OF_LATENT] == comfy.latent_formats.SD15().latent_rgb_factors

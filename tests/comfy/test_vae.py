@@ -190,6 +190,6 @@ def test_decoder_alone_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("part", "what"), [("unet/diffusion_pytorch_model.bin", "a Cinemo UNet"), ("text_encoder/pytorch_model.bin", "a CLIP text encoder")]
 )
-def test_other_parts_are_refused(nano, part, what):
+def test_other_parts_are_refused(drawn, part, what):
     with pytest.raises(CheckpointError, match=f"is {what}, expected a VAE"):
-        load_vae(str(nano / part))
+        load_vae(str(drawn / part))

@@ -9,18 +9,19 @@ import sys
 
 import pytest
 import torch
-from cinemo_pack.cinemo_core import convert, nano
+from cinemo_pack.cinemo_core import convert
 from cinemo_pack.cinemo_core.checkpoint import read_header, read_state_dict
 from cinemo_pack.cinemo_core.models.cinemo import keys
 from cinemo_pack.cinemo_core.models.cinemo.config import CinemoConfig
+from cinemo_pack.tests import drawn
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 
 @pytest.fixture(scope="module")
 def weights() -> dict[str, torch.Tensor]:
-    """The nano UNet in diffusers layout."""
-    return nano.unet_weights()
+    """The drawn UNet in diffusers layout."""
+    return drawn.unet_weights()
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +101,7 @@ def test_metadata_and_layout_of_the_file(tmp_path, source):
         metadata = file.metadata()
     assert metadata["format"] == "pt"
     assert metadata["cinemo.format_version"] == "1"
-    assert CinemoConfig.from_unet_config(json.loads(metadata["cinemo.config"])) == nano.UNET
+    assert CinemoConfig.from_unet_config(json.loads(metadata["cinemo.config"])) == drawn.UNET
     infos, _ = read_header(target)
     assert len({info.start for info in infos.values()}) == len(infos)
     (tmp_path / "new").touch()

@@ -12,13 +12,14 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from cinemo_pack.cinemo_core import nano, published
+from cinemo_pack.cinemo_core import published
 from cinemo_pack.cinemo_core.checkpoint import read_header
 from cinemo_pack.cinemo_core.download import destination, install
 from cinemo_pack.cinemo_core.download.__main__ import main
 from cinemo_pack.cinemo_core.errors import InputError
 from cinemo_pack.cinemo_core.folder import read_bundle
 from cinemo_pack.cinemo_core.models.cinemo import keys
+from cinemo_pack.tests import drawn
 from cinemo_pack.tests.hub import Hub
 from safetensors.torch import load_file
 
@@ -36,9 +37,9 @@ CHUNK = 10 * 1024 * 1024  # what huggingface_hub writes at once
 
 @pytest.fixture(scope="module")
 def published_files(tmp_path_factory) -> Path:
-    """nano among files that the published repository has and the pack does not need."""
+    """The drawn checkpoint among files that the published repository has and the pack does not need."""
     folder = tmp_path_factory.mktemp("repository") / "Cinemo"
-    nano.write(folder)
+    drawn.write(folder)
     for name in ("README.md", "cinemo.pt", "tokenizer/vocab.json"):
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_bytes(b"not needed")
@@ -100,7 +101,7 @@ def test_the_checkpoint_is_put_where_the_loader_finds_it(download, hub):
         assert f"verified {name}, " in result.out
     bundle = read_bundle(result.folder)
     assert bundle.unet == result.folder / CONVERTED and bundle.vae_temporal and bundle.text_encoder
-    found, expected = load_file(bundle.unet), keys.normalise(nano.unet_weights())
+    found, expected = load_file(bundle.unet), keys.normalise(drawn.unet_weights())
     assert found.keys() == expected.keys()
     assert all(torch.equal(found[name], tensor.half()) for name, tensor in expected.items())
     assert result.out.splitlines()[-1] == "Next: press R in ComfyUI, open a Cinemo template, and choose Cinemo in Cinemo Bundle Loader."

@@ -9,7 +9,6 @@ import random
 
 import pytest
 import torch
-from cinemo_pack.cinemo_core import nano
 from cinemo_pack.cinemo_core.checkpoint import read_header, read_shapes, read_state_dict
 from cinemo_pack.cinemo_core.errors import CinemoError
 from cinemo_pack.cinemo_core.folder import read_bundle, read_config
@@ -18,6 +17,7 @@ from cinemo_pack.cinemo_core.models.cinemo.recognise import recognise
 from cinemo_pack.cinemo_core.models.cinemo.skeleton import expected_shapes
 from cinemo_pack.cinemo_core.models.clip_text import keys as clip_text
 from cinemo_pack.cinemo_core.models.temporal_vae import keys as vae_keys
+from cinemo_pack.tests import drawn
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save
@@ -119,9 +119,9 @@ def test_headers_with_other_values(tmp_path):
 def test_shapes_that_no_model_has(kind):
     """Tensors lost, renamed or of other shapes: recognised, or refused in one sentence."""
     shapes = {
-        "unet": expected_shapes(nano.UNET),
-        "vae": {entry.ldm: entry.shape for entry in vae_keys.entries(nano.TEMPORAL_VAE)},
-        "text": dict(clip_text.shapes(nano.TEXT)),
+        "unet": expected_shapes(drawn.UNET),
+        "vae": {entry.ldm: entry.shape for entry in vae_keys.entries(drawn.TEMPORAL_VAE)},
+        "text": dict(clip_text.shapes(drawn.TEXT)),
     }[kind]
     tensors = {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
 
@@ -132,7 +132,7 @@ def test_shapes_that_no_model_has(kind):
         elif kind == "vae":
             vae_keys.read_config(sizes)
         else:
-            clip_text.read_config(clip_text.normalise(sizes), nano.TEXT.json_config())
+            clip_text.read_config(clip_text.normalise(sizes), drawn.TEXT.json_config())
 
     @settings(FUZZ, max_examples=EXAMPLES // 3)
     @given(st.randoms(use_true_random=False), st.sampled_from(["lose", "rename", "reshape", "mix"]), st.integers(1, 40))
@@ -154,20 +154,20 @@ def test_shapes_that_no_model_has(kind):
 def test_configurations_of_any_values(tmp_path):
     path = tmp_path / "config.json"
 
-    options = st.dictionaries(st.sampled_from([*nano.TEXT.json_config(), "layer_norm_eps", "other"]), ANYTHING, max_size=3)
+    options = st.dictionaries(st.sampled_from([*drawn.TEXT.json_config(), "layer_norm_eps", "other"]), ANYTHING, max_size=3)
 
     @FUZZ
     @given(options | ANYTHING | st.binary(max_size=30))
     def check(value) -> None:
         path.write_bytes(value if isinstance(value, bytes) else json.dumps(value).encode())
-        assert is_one_sentence(refusal(lambda: clip_text.read_config(clip_text.shapes(nano.TEXT), read_config(tmp_path))))
+        assert is_one_sentence(refusal(lambda: clip_text.read_config(clip_text.shapes(drawn.TEXT), read_config(tmp_path))))
 
     check()
 
 
 def test_folders_with_parts_missing(tmp_path):
     folder = tmp_path / "bundle"
-    nano.write(folder)
+    drawn.write(folder)
     files = sorted(f for f in folder.rglob("*") if f.is_file())
     for file in files:
         data = file.read_bytes()
@@ -180,4 +180,4 @@ def test_folders_with_parts_missing(tmp_path):
 @given(st.fixed_dictionaries({f: st.integers(-3, 70) for f in ("model_channels", "context_dim", "num_heads", "motion_dim")}))
 @settings(max_examples=100)
 def test_configurations_of_any_size(sizes):
-    assert is_one_sentence(refusal(lambda: CinemoConfig(**{**nano.UNET.unet_config(), **sizes, "channel_mult": (1, 2, 2, 2)})))
+    assert is_one_sentence(refusal(lambda: CinemoConfig(**{**drawn.UNET.unet_config(), **sizes, "channel_mult": (1, 2, 2, 2)})))

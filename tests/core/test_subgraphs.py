@@ -133,4 +133,4 @@ def test_people_find_it_and_learn_what_it_needs(blueprint, inside):
     assert all(name in description for name in ("motion", "length", "models/diffusers/Cinemo"))
     assert {"image to video", "i2v", "animate"} <= set(blueprint["extra"]["BlueprintSearchAliases"])
     (note,) = (node["widgets_values"][0] for node in inside["nodes"] if node["type"] in VIRTUAL)
-    assert all(name in note for name in ("hf download maxin-cn/Cinemo", "Cinemo Bundle Loader", "Cinemo DCTInit Noise"))
+    assert all(name in note for name in ("python -m cinemo_core.download", "Cinemo Bundle Loader", "Cinemo DCTInit Noise"))

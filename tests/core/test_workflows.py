@@ -9,6 +9,7 @@ import pytest
 from cinemo_pack.tests.workflows import (
     BYPASSED,
     NAMES,
+    PUBLISHED_BUNDLE,
     ROOT,
     TWINS,
     VIRTUAL,
@@ -169,7 +170,7 @@ def test_the_files_named_are_published_and_their_loaders_find_them(name):
                 assert entry["name"].rpartition(".")[2] == path.rpartition(".")[2]
             else:
                 assert path in BUNDLE_FILES
-                assert f"{entry['directory']}/{entry['name']}" == f"diffusers/{node['widgets_values'][0]}/{path}"
+                assert f"{entry['directory']}/{entry['name']}" == f"diffusers/{PUBLISHED_BUNDLE}/{path}"
     assert cinemos == 3
 
 

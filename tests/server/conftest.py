@@ -1,4 +1,4 @@
-"""One real ComfyUI server for all tests of this folder, with the pack linked in and the nano checkpoint in place."""
+"""One real ComfyUI server for all tests of this folder, with the pack linked in."""
 
 import json
 import shutil
@@ -11,7 +11,6 @@ import pytest
 from cinemo_pack.tests.workflows.small import FRAMES, HEIGHT, SECOND, WIDTH
 from cinemo_pack.tools.client import Client, Workflow
 from cinemo_pack.tools.environment import current_comfyui
-from cinemo_pack.tools.nano import NAME, nano_checkpoint
 from cinemo_pack.tools.server import Server
 from PIL import Image
 
@@ -35,7 +34,7 @@ def server(comfyui: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     base = tmp_path_factory.mktemp("server")
     (base / "input").mkdir()
     shutil.copy(comfyui / "input" / "example.png", base / "input")
-    with Server(comfyui, base, {NAME: nano_checkpoint()}, log=base / "comfyui.log") as running:
+    with Server(comfyui, base, log=base / "comfyui.log") as running:
         yield running
 
 

@@ -1,5 +1,6 @@
 """The pack as the registry packs it: unpacked into a fresh ComfyUI under another name it works, and removed it leaves nothing behind."""
 
+import json
 import os
 import re
 import shutil
@@ -13,17 +14,17 @@ from urllib.request import urlopen
 
 import pathspec
 import pytest
+from cinemo_pack.tests import drawn
 from cinemo_pack.tests.hub import Hub
 from cinemo_pack.tests.workflows import NAMES, NANO_BUNDLE, PUBLISHED_BUNDLE, frames_node, pack_inputs
 from cinemo_pack.tools import server as server_module
 from cinemo_pack.tools.client import Client, WorkflowError
-from cinemo_pack.tools.nano import nano_checkpoint
 from cinemo_pack.tools.server import Server
 
 FOLDER = "comfyui-cinemo-0.1"  # no Python name, and not the repository's
 LEFT_OUT = {"tests", "tools", ".ci", "requirements", "dev.py", ".gitignore", ".gitattributes", ".comfyignore"}
-WANTED = {"__init__.py", "nodes", "cinemo_core", "workflows", "web", "pyproject.toml", "README.md", "LICENSE"}
-MEGABYTES = 3
+WANTED = {"__init__.py", "nodes", "cinemo_core", "workflows", "web", "weights", "pyproject.toml", "README.md", "LICENSE"}
+MEGABYTES = 35  # most of it nano
 
 
 class Fresh(Server):
@@ -68,6 +69,22 @@ def archive(root: Path, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def earlier(root: Path, tmp_path_factory) -> Path:
+    """The pack as it was at the newest tag; before there is one, when archives of it were first tested."""
+    if shutil.which("git") is None or not (root / ".git").exists():
+        pytest.skip("The earlier version is git's; this is no clone.")
+
+    def git(*command: str) -> list[str]:
+        return subprocess.run(["git", *command], cwd=root, check=True, capture_output=True, text=True).stdout.split()
+
+    first = git("log", "--diff-filter=A", "--format=%H", "--", "tests/server/test_archive.py")[-1]
+    version = next(iter(git("tag", "--sort=-creatordate", "--merged", "HEAD~1")), first)
+    path = tmp_path_factory.mktemp("earlier") / "cinemo.zip"
+    git("archive", "--format=zip", f"--output={path}", version)
+    return path
+
+
+@pytest.fixture(scope="module")
 def base(comfyui: Path, tmp_path_factory) -> Path:
     """The base directory of a ComfyUI with an input picture, beside a home and a temporary folder of its own."""
     base = tmp_path_factory.mktemp("fresh") / "ComfyUI"
@@ -99,9 +116,9 @@ def bare_start(comfyui: Path, base: Path) -> tuple[set[str], set[str]]:
     return nodes, entries(base.parent)
 
 
-def download(pack: Path, *command: str) -> str:
-    """Run the download command in the folder of the unpacked pack."""
-    with Hub(nano_checkpoint()) as hub:
+def download(published: Path, pack: Path, *command: str) -> str:
+    """Run the download command in the folder of the unpacked pack, with these files on the hub."""
+    with Hub(published) as hub:
         environment = {**os.environ, "HF_ENDPOINT": hub.url, "NO_PROXY": "127.0.0.1", "PYTHONDONTWRITEBYTECODE": "1"}
         done = subprocess.run([sys.executable, *command], cwd=pack, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -114,14 +131,15 @@ def test_the_archive_holds_what_runs_and_nothing_else(archive, root):
     top = {name.split("/")[0] for name in names}
     assert top >= WANTED and not top & LEFT_OUT
     assert archive.stat().st_size < MEGABYTES * 1e6
-    for folder in ("nodes", "cinemo_core", "workflows", "web", "locales", "subgraphs"):
+    for folder in ("nodes", "cinemo_core", "workflows", "web", "weights", "locales", "subgraphs"):
         here = {
             path.relative_to(root).as_posix() for path in (root / folder).rglob("*") if path.is_file() and "__pycache__" not in path.parts
         }
         assert here <= set(names)
 
 
-def test_it_works_in_a_fresh_comfyui_and_leaves_nothing_behind(archive, base, comfyui, root, workflow):
+def test_it_works_in_a_fresh_comfyui_and_leaves_nothing_behind(archive, base, comfyui, root, workflow, tmp_path):
+    published = drawn.write(tmp_path / "published")
     nodes_before, before = bare_start(comfyui, base)
     pack = base / "custom_nodes" / FOLDER
     with zipfile.ZipFile(archive) as packed:
@@ -139,35 +157,36 @@ def test_it_works_in_a_fresh_comfyui_and_leaves_nothing_behind(archive, base, co
             with urlopen(f"{running.url}/extensions/{quote(FOLDER)}/docs/{node}.md") as response:
                 assert response.read() == (root / "web" / "docs" / f"{node}.md").read_bytes()
 
-        graph = workflow("image_to_video")
-        for entry in graph.values():
-            if entry["class_type"] == "CinemoMotionConditioning":
-                entry["inputs"] |= {"width": 96, "height": 64, "frames": 4}
-            if entry["class_type"] == "CinemoResidualKSampler":
-                entry["inputs"]["steps"] = 2
-            if entry["inputs"].get("bundle") == NANO_BUNDLE:
-                entry["inputs"]["bundle"] = PUBLISHED_BUNDLE
+        graph = small_graph(workflow("image_to_video"), NANO_BUNDLE)
+        assert len(client.run(graph)[frames_node(graph)]["images"]) == 4, "nano comes with it"
+        graph = small_graph(graph, PUBLISHED_BUNDLE)
         with pytest.raises(WorkflowError) as refused:
             client.run(graph)
-        assert "There is no checkpoint folder Cinemo in models/diffusers; put unet/ (3.64 GB), " in str(refused.value)
+        assert "There is no checkpoint folder Cinemo in models/diffusers; choose one that is listed, or put unet/ (3.64 GB), " in str(
+            refused.value
+        )
         assert "or run `python -m cinemo_core.download` in the folder of this pack, and press R." in str(refused.value)
         (error,) = refused.value.node_errors.values()
         assert error["class_type"] == "CinemoBundleLoader"
 
-        for loader, name in (("CinemoBundleLoader", "bundle"), ("CinemoModelLoader", "model_name")):
+        for loader, name, nano in (
+            ("CinemoBundleLoader", "bundle", NANO_BUNDLE),
+            ("CinemoModelLoader", "model_name", f"{NANO_BUNDLE}/unet"),
+        ):
             options = client.get(f"/object_info/{loader}")[loader]["input"]["required"][name][1]
-            assert options["options"] == [] and options["default"].startswith("Cinemo"), "Run would say that a value is missing"
+            assert options["options"] == [nano] and options["default"] == nano
 
         alone = {"1": {"class_type": "CinemoModelLoader", "inputs": {"model_name": "mine.pt", "weight_dtype": "default"}}}
         alone["2"] = {"class_type": "PreviewAny", "inputs": {"source": ["1", 0]}}
         with pytest.raises(
-            WorkflowError, match=r"no UNet mine.pt in .*; put unet/ \(3.64 GB\) of https://.* into models/diffusers/Cinemo/, or"
+            WorkflowError,
+            match=r"no UNet mine.pt in .*; choose one .*, or put unet/ \(3.64 GB\) of https://.* into models/diffusers/Cinemo/, or",
         ):
             client.run(alone)
 
-        assert f"into {base / 'models' / 'diffusers' / 'Cinemo'}\n" in download(pack, "-m", "cinemo_core.download")
+        assert f"into {base / 'models' / 'diffusers' / 'Cinemo'}\n" in download(published, pack, "-m", "cinemo_core.download")
         (isolated,) = re.findall(r'python\.exe -c "(.*)"', (pack / "README.md").read_text(encoding="utf-8"))
-        assert "Nothing to do" in download(pack, "-I", "-c", isolated)
+        assert "Nothing to do" in download(published, pack, "-I", "-c", isolated)
         assert len(client.run(graph)[frames_node(graph)]["images"]) == 4
 
     log = running.log.read_text(encoding="utf-8", errors="replace")
@@ -178,3 +197,34 @@ def test_it_works_in_a_fresh_comfyui_and_leaves_nothing_behind(archive, base, co
     assert nodes_after == nodes_before
     made = {name for name in after - before if not name.startswith(("ComfyUI/output/", "ComfyUI/models/diffusers"))}
     assert made <= {"ComfyUI/output", "ComfyUI/models"}, "files besides the results and the weights"
+
+
+def test_after_an_upgrade_an_old_graph_runs_as_before(archive, earlier, base, comfyui):
+    """A manager empties the pack's folder and unpacks the new version; what was made with the old one still runs."""
+    pack = base / "custom_nodes" / FOLDER
+    checkpoint = drawn.write(base / "models" / "diffusers" / "mine")
+    made = []
+    graph = None
+    for version in (earlier, archive):
+        with zipfile.ZipFile(version) as packed:
+            graph = graph or small_graph(json.loads(packed.read("tests/workflows/image_to_video.json")), checkpoint.name)
+            packed.extractall(pack)
+        with Fresh(comfyui, base, FOLDER) as running:
+            client = Client(running.url)
+            images = client.run(graph)[frames_node(graph)]["images"]
+            made.append([client.fetch(image) for image in images])
+        shutil.rmtree(pack)
+    shutil.rmtree(checkpoint)
+    assert len(made[0]) == len(made[1]) == 4
+
+
+def small_graph(graph: dict, bundle: str) -> dict:
+    """The workflow at the size of tests, with this checkpoint."""
+    wanted = {
+        "CinemoBundleLoader": {"bundle": bundle},
+        "CinemoMotionConditioning": {"width": 96, "height": 64, "frames": 4},
+        "CinemoResidualKSampler": {"steps": 2},
+    }
+    for entry in graph.values():
+        entry["inputs"] |= wanted.get(entry["class_type"], {})
+    return graph

@@ -3,8 +3,8 @@
 import shutil
 
 import pytest
+from cinemo_pack.cinemo_core.included import FOLDER
 from cinemo_pack.tools.client import WorkflowError
-from cinemo_pack.tools.nano import nano_checkpoint
 
 LOADER, CONDITIONING, NOISE, SAMPLER, DECODE = "1", "5", "6", "7", "8"
 
@@ -96,7 +96,7 @@ def test_a_wrong_kind_of_link_is_refused(client, graph):
 def test_a_damaged_checkpoint_is_listed_and_explained(client, graph, server):
     """It appears without a restart; loading it says what is wrong."""
     folder = server.base / "models" / "diffusers" / "damaged"
-    shutil.copytree(nano_checkpoint(), folder)
+    shutil.copytree(FOLDER, folder)
     try:
         unet = next((folder / "unet").glob("diffusion_pytorch_model.*"))
         unet.write_bytes(unet.read_bytes()[: unet.stat().st_size // 2])

@@ -42,7 +42,7 @@ def test_the_demo_makes_a_video_and_a_contact_sheet(root, tmp_path):
         frames = [frame.to_ndarray(format="rgb24").astype(float) for frame in container.decode(video=0)]
         assert container.streams.video[0].average_rate == 8
     assert len(frames) == 16
-    assert frames[0].shape == (128, 128, 3)
+    assert frames[0].shape == (64, 64, 3)
     assert all(abs(frame - frames[0]).mean() > 1 for frame in frames[1:]), "a frame repeats the first"
     with Image.open(sheet) as picture:
         assert picture.width > 4 * 128

@@ -6,8 +6,8 @@ import io
 import aiohttp
 import numpy as np
 import pytest
+from cinemo_pack.cinemo_core.included import NAME
 from cinemo_pack.tools.client import Client, WorkflowError
-from cinemo_pack.tools.nano import NAME
 from PIL import Image
 
 WIDTH, HEIGHT, FRAMES, STEPS = 48, 32, 4, 2

@@ -15,7 +15,6 @@ import pytest
 from cinemo_pack.tests.workflows import frames_node
 from cinemo_pack.tests.workflows.small import shrink
 from cinemo_pack.tools.client import Client, WorkflowError
-from cinemo_pack.tools.nano import NAME, nano_checkpoint
 from cinemo_pack.tools.server import Server
 
 MIXED = ("image_to_video", "custom_sampling", "video_to_video", "motion_transfer", "extend_video", "match_motion")
@@ -34,7 +33,7 @@ def fresh(comfyui, server, picture, video, tmp_path_factory) -> Iterator[Server]
     before = os.environ.get("TMPDIR")
     os.environ["TMPDIR"] = str(base / "system")
     try:
-        with Server(comfyui, base, {NAME: nano_checkpoint()}, log=base / "comfyui.log") as running:
+        with Server(comfyui, base, log=base / "comfyui.log") as running:
             yield running
     finally:
         os.environ.pop("TMPDIR") if before is None else os.environ.update(TMPDIR=before)

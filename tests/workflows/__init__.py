@@ -1,8 +1,8 @@
 """The published workflows, their twins in API format in this folder, and the way from one to the other.
 
 `workflows/cinemo_NAME.json` is what people open; NAME.json is the same graph as a program sends it. A twin differs in two
-things only: it names the nano checkpoint where the workflow names the published one, and it also saves the frames as images,
-so that they can be looked at without a video codec's losses.
+things only: it names nano, the checkpoint that comes with the pack, also where the workflow names the published one, and it
+saves the frames as images too, so that they can be looked at without a video codec's losses.
 
 After a change to a workflow: save it in the frontend, change its twin, and renew its picture with `python dev.py test
 tests/browser --thumbnails`.
@@ -14,13 +14,15 @@ import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from cinemo_pack.cinemo_core import included
+
 ROOT = Path(__file__).resolve().parents[2]
 WORKFLOWS = ROOT / "workflows"
 TWINS = Path(__file__).parent
 NAMES = sorted(path.stem.removeprefix("cinemo_") for path in WORKFLOWS.glob("*.json"))
 
 PUBLISHED_BUNDLE = "Cinemo"  # the folder's name that the notes of the workflows tell people to use
-NANO_BUNDLE = "cinemo-nano"
+NANO_BUNDLE = included.NAME
 ACTIVE, BYPASSED = 0, 4  # a node's `mode`
 VIRTUAL = {"MarkdownNote", "Note"}  # nodes that only the frontend knows
 SOCKETS = {"Model", "Clip", "Vae", "Conditioning", "Latent", "Image", "Noise"}  # input types without a widget
@@ -153,7 +155,7 @@ def switched_on(workflow: dict[str, Any]) -> dict[str, Any]:
 
 
 def as_twin(prompt: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """A prompt with the nano checkpoint's name for the published one's, and without titles."""
+    """A prompt with nano's name for the published checkpoint's, and without titles."""
 
     def renamed(inputs: dict[str, Any]) -> dict[str, Any]:
         return inputs | ({"bundle": NANO_BUNDLE} if inputs.get("bundle") == PUBLISHED_BUNDLE else {})

@@ -1,7 +1,7 @@
 """The files that workflows need beside Cinemo's own: a LoRA, a ControlNet and a Stable Diffusion 1.5 checkpoint, small, of random weights.
 
 ComfyUI recognises Stable Diffusion 1.5 by the width of its first level, so ControlNet and checkpoint have that level, and
-the ControlNet steers a Cinemo of that width. The LoRA is nano's.
+the ControlNet steers a Cinemo of that width. The LoRA is of the drawn checkpoint.
 """
 
 from collections.abc import Iterator
@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from unittest.mock import patch
 
-from cinemo_pack.cinemo_core import nano
 from cinemo_pack.cinemo_core.models.clip_text.keys import CLIPTextConfig
+from cinemo_pack.tests import drawn
 from cinemo_pack.tests.comfy.toolbox.files import (
     LAYERS,
     REAL_WIDTH,
@@ -33,8 +33,8 @@ TEXT_LAYER = "text_model.encoder.layers.1.mlp.fc1"
 
 
 def write_lora(models: Path) -> Path:
-    unet, _ = draw_lora(weights_of(nano.UNET), LAYERS, kohya)
-    text, _ = draw_lora(nano.text_weights(), {TEXT_LAYER: TEXT_LAYER}, kohya_text)
+    unet, _ = draw_lora(weights_of(drawn.UNET), LAYERS, kohya)
+    text, _ = draw_lora(drawn.text_weights(), {TEXT_LAYER: TEXT_LAYER}, kohya_text)
     return _save(unet | text, models / LORA)
 
 
@@ -44,15 +44,15 @@ def write_controlnet(models: Path) -> Path:
 
 def write_wide_bundle(folder: Path) -> None:
     with _sizes(REAL_WIDTH, WIDE_TEXT):
-        nano.write(folder)
+        drawn.write(folder)
 
 
 def write_sd15_checkpoint(models: Path) -> Path:
     with _sizes(REAL_WIDTH, CLIP_L):
         parts = {
             "model.diffusion_model": sd15_weights(REAL_WIDTH),
-            "cond_stage_model.transformer": nano.text_weights(),
-            "first_stage_model": nano.vae_weights(IMAGE_VAE),
+            "cond_stage_model.transformer": drawn.text_weights(),
+            "first_stage_model": drawn.vae_weights(IMAGE_VAE),
         }
     halves = {f"{part}.{name}": w.half() for part, weights in parts.items() for name, w in weights.items() if w.is_floating_point()}
     return _save(halves, models / SD15_CHECKPOINT)
@@ -60,7 +60,7 @@ def write_sd15_checkpoint(models: Path) -> Path:
 
 @contextmanager
 def _sizes(unet, text) -> Iterator[None]:
-    with patch.object(nano, "UNET", unet), patch.object(nano, "TEXT", text):
+    with patch.object(drawn, "UNET", unet), patch.object(drawn, "TEXT", text):
         yield
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ... import included
 from ...errors import CinemoError, InputError
 from . import cases, claims, figure
 from .animate import Animator, Task, load_animator
@@ -17,7 +18,7 @@ from .animate import Animator, Task, load_animator
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="dev.py evaluate", description="Measure what the paper claims of Cinemo on a checkpoint.")
-    parser.add_argument("--checkpoint", type=Path, required=True, metavar="DIR", help="a whole checkpoint folder")
+    parser.add_argument("--checkpoint", type=Path, default=included.FOLDER, metavar="DIR", help="a whole checkpoint folder (default: nano)")
     parser.add_argument("--direct", type=Path, metavar="PATH", help="UNet trained equally, but to predict frames directly")
     parser.add_argument("--output", type=Path, default=Path("output"), metavar="DIR", help="where table, numbers and figure go")
     parser.add_argument("--size", type=int, default=64, metavar="N", help="width and height of the pictures (default: 64)")

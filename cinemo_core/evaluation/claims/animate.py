@@ -25,13 +25,15 @@ FRAMES = 16
 
 @dataclass(frozen=True)
 class Task:
-    """One clip to make: picture uint8 [h, w, 3], caption, bucket 0..19, seed of the noise, initial noise as `refine` names it."""
+    """One clip to make: picture uint8 [h, w, 3], caption, bucket 0..19, seed of the noise, and how `refine` shall treat that."""
 
     image: np.ndarray
     caption: str
     bucket: int
     seed: int
     initial_noise: str = "dctinit"
+    cutoff: float = CUTOFF
+    noise_level: int = NOISE_LEVEL
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ class Animator:
         images = torch.from_numpy(np.stack([task.image for task in tasks])).permute(0, 3, 1, 2)
         z0 = frozen.encode(self.vae, images)
         noise = [
-            refine(first.cpu(), draw_noise(task.seed, first.shape), task.initial_noise, CUTOFF, NOISE_LEVEL)
+            refine(first.cpu(), draw_noise(task.seed, first.shape), task.initial_noise, task.cutoff, task.noise_level)
             for first, task in zip(z0, tasks, strict=True)
         ]
         tokens = self.tokenizer([*(task.caption for task in tasks), ""]).to(self.device)

@@ -38,9 +38,11 @@ class Network:
 
 @dataclass(frozen=True)
 class Losses:
-    """Weights of what is added to the mean absolute and squared error of the picture: that of its edges, and the KL divergence."""
+    """Weights of what is added to the mean absolute and squared error of the picture: the errors of its edges and of its
+    patches' mean colours, and the KL divergence."""
 
     edges: float = key(0.5, low=0.0)
+    colours: float = key(0.5, low=0.0)
     kl: float = key(1e-3, low=0.0)
 
 

@@ -1,6 +1,7 @@
 """The autoencoder in training, and as it is written: its latents scaled as those of Stable Diffusion 1.x."""
 
 import json
+import math
 import shutil
 from pathlib import Path
 from typing import Any
@@ -15,23 +16,39 @@ from ..export import replace_folder
 from ..frozen import SCALING_FACTOR
 from ..seeds import number
 
+PATCH = 8  # pixels to a latent, each way
+# What a channel of Stable Diffusion 1.x's latents, at unit deviation, adds to red, green and blue: ComfyUI's previews are drawn by it.
+RGB_OF_LATENT = ((0.3512, 0.2297, 0.3227), (0.3250, 0.4974, 0.2350), (-0.2829, 0.1762, 0.2721), (-0.2120, -0.2616, -0.7177))
+
 
 class Autoencoder(nn.Module):
-    """diffusers' AutoencoderKL and its loss. The two 1x1 convolutions around the latent are left as identities: they only scale."""
+    """diffusers' AutoencoderKL and its loss. The two 1x1 convolutions around the latent are left as identities: they only scale.
 
-    def __init__(self, vae: Any, edges: float, kl: float) -> None:
+    Group norms take the mean of whole pictures out, and a small network without help comes back grey. So the mean colour of
+    every patch is asked for twice: in what is decoded, and in the latent itself, as the previews of SD 1.x read it.
+    """
+
+    def __init__(self, vae: Any, edges: float, colours: float, kl: float) -> None:
         super().__init__()
-        self.vae, self.edges, self.kl = vae, edges, kl
+        self.vae, self.edges, self.colours, self.kl = vae, edges, colours, kl
+        self.register_buffer("rgb_of_latent", torch.tensor(RGB_OF_LATENT), persistent=False)
 
     def forward(self, pictures: Tensor, noise: Tensor) -> dict[str, Tensor]:
         """pictures: [b, 3, h, w] in -1..1; noise: [b, 4, h / 8, w / 8]. Gives the loss and what it is made of."""
         latent = self.vae.encode(pictures).latent_dist
         error = self.vae.decode(latent.mean + latent.std * noise).sample.float() - pictures
         mean, logvar = latent.mean.float(), latent.logvar.float()
+        preview = torch.einsum("bchw,cr->brhw", mean, self.rgb_of_latent)
+        decoded_colours, latent_colours = F.avg_pool2d(error, PATCH), preview - F.avg_pool2d(pictures, PATCH)
         squared, kl = error.square().mean(), 0.5 * (mean.square() + logvar.exp() - 1 - logvar).mean()
         edges = error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
-        loss = error.abs().mean() + squared + self.edges * edges + self.kl * kl
+        loss = size(error) + self.edges * edges + self.colours * (size(decoded_colours) + size(latent_colours)) + self.kl * kl
         return {"loss": loss, "squared": squared.detach(), "kl": kl.detach()}
+
+
+def size(error: Tensor) -> Tensor:
+    """Mean absolute and mean squared error together: the first keeps edges, the second colours."""
+    return error.abs().mean() + error.square().mean()
 
 
 def make_vae(config: VAEConfig, seed: int) -> Any:
@@ -89,7 +106,7 @@ def write_vae(vae: Any, folder: Path, dtype: torch.dtype) -> None:
 
 def psnr(squared: float) -> float:
     """In dB, for values in -1..1."""
-    return float(-10 * torch.tensor(squared / 4).log10())
+    return -10 * math.log10(squared / 4)
 
 
 def side_by_side(pictures: Tensor, decoded: Tensor) -> Any:

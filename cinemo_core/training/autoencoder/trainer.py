@@ -52,7 +52,7 @@ def train(config: AutoencoderConfig) -> Path:
         remove_partial(config.output)
     accelerator.wait_for_everyone()
     vae = make_vae(config.model.config, options.seed)
-    network = Autoencoder(vae, config.loss.edges, config.loss.kl)
+    network = Autoencoder(vae, config.loss.edges, config.loss.colours, config.loss.kl)
     parameters = [p for p in network.parameters() if p.requires_grad]
     optimizer = make_optimizer(config.optimizer, network, accelerator.device)
     schedule, progress = make_schedule(config.optimizer, optimizer, options.steps), Progress()

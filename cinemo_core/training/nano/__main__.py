@@ -21,7 +21,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("output", type=Path, metavar="OUTPUT", help="folder for everything; OUTPUT/residual/export is the checkpoint")
     parser.add_argument("--stages", nargs="+", choices=STAGES, default=list(STAGES), metavar="STAGE", help=f"of {', '.join(STAGES)}")
-    parser.add_argument("--processes", type=int, default=2, metavar="N", help="for the UNet: 2 (default) on the CPU, 1 for a GPU")
+    parser.add_argument("--processes", type=int, default=2, metavar="N", help="2 (default) on the CPU, a thread each; 1 for a GPU")
     args = parser.parse_args(arguments)
     try:
         args.output.mkdir(parents=True, exist_ok=True)
@@ -39,10 +39,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def run_stage(stage: str, recipe: Path, processes: int) -> "subprocess.CompletedProcess[bytes]":
-    """Run a trainer: the autoencoder in one process, the UNet in as many as are asked for, a thread each."""
+    """Run a trainer in as many processes as are asked for: on two cores two of one thread do more than one of two."""
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}  # as this process finds ComfyUI and the pack
     command = [sys.executable]
-    if processes > 1 and stage != "autoencoder":
+    if processes > 1:
         command += ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
         environment |= {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
     return subprocess.run([*command, "-m", STAGES[stage], str(recipe)], env=environment, check=False)

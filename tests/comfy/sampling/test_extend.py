@@ -309,16 +309,16 @@ def test_memory_grows_by_the_frames_alone_and_goes_with_the_model(model, clip, w
 
 
 @pytest.fixture(scope="module")
-def nano_parts(nano):
+def drawn_parts(drawn):
     with torch.inference_mode():
-        return load_bundle(str(nano), "default", "image")
+        return load_bundle(str(drawn), "default", "image")
 
 
 @pytest.fixture
-def prompted(nano_parts):
+def prompted(drawn_parts):
     """A model, a text encoder and a clip that was conditioned on the prompt "waves"."""
     with torch.inference_mode():
-        model, text, vae = nano_parts
+        model, text, vae = drawn_parts
         encode = [text.encode_from_tokens_scheduled(text.tokenize(words)) for words in ("waves", "")]
         image = torch.rand(1, 32, 48, 3, generator=torch.Generator().manual_seed(1))
         positive, negative, samples = condition_clip(*encode, vae, image, 48, 32, FRAMES, 9)
@@ -391,6 +391,6 @@ def test_conditioning_without_an_image(model, clip, side):
         extend(model, clip)
 
 
-def test_text_of_another_encoder(model, clip, nano_parts):
+def test_text_of_another_encoder(model, clip, drawn_parts):
     with pytest.raises(CinemoError, match="gives 64 channels, this Cinemo model reads 40"):
-        extend(model, clip, prompts="waves", clip=nano_parts[1])
+        extend(model, clip, prompts="waves", clip=drawn_parts[1])

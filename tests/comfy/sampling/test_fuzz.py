@@ -47,8 +47,8 @@ def works_or_refuses(function, *arguments) -> None:
 
 
 @pytest.fixture(scope="module")
-def vae(nano):
-    return load_vae(str(nano / "vae" / "diffusion_pytorch_model.bin"))
+def vae(drawn):
+    return load_vae(str(drawn / "vae" / "diffusion_pytorch_model.bin"))
 
 
 @FUZZ

@@ -13,9 +13,9 @@ FRAMES = CHUNK + 3
 
 
 @pytest.fixture(scope="module", params=["temporal", "image"])
-def parts(request, nano):
+def parts(request, drawn):
     with torch.inference_mode():
-        return load_bundle(str(nano), "default", request.param)
+        return load_bundle(str(drawn), "default", request.param)
 
 
 @pytest.fixture
@@ -79,9 +79,9 @@ def test_decoding_does_not_depend_on_free_memory(vae, latents, monkeypatch):
     torch.testing.assert_close(decode_clip(vae, latents), expected, rtol=0, atol=1e-5)
 
 
-def test_a_temporal_decoder_sees_the_references_chunks(nano, latents):
+def test_a_temporal_decoder_sees_the_references_chunks(drawn, latents):
     with torch.inference_mode():
-        vae = load_bundle(str(nano), "default", "temporal")[2]
+        vae = load_bundle(str(drawn), "default", "temporal")[2]
         comfy.model_management.load_models_gpu([vae.patcher])
         decode = vae.first_stage_model.decode
         chunks = torch.cat([decode(latents[:CHUNK]), decode(latents[CHUNK:])])

@@ -229,12 +229,12 @@ def test_dctinit_refines_low_frequencies_only(model, clip):
 
 
 @pytest.mark.parametrize("refine", [False, True], ids=["plain", "dctinit"])
-def test_motion_transfer(nano, refine):
+def test_motion_transfer(drawn, refine):
     """The whole chain on a whole checkpoint: a video of any size and length, its motion, another image, frames."""
     generator = torch.Generator().manual_seed(4)
     video, picture = torch.rand(7, 50, 90, 3, generator=generator), torch.rand(1, 64, 40, 4, generator=generator)
     with torch.inference_mode():
-        model, text_encoder, vae = load_bundle(str(nano), "default", "temporal")
+        model, text_encoder, vae = load_bundle(str(drawn), "default", "temporal")
         text = prompt(text_encoder, "waves")
         noise, source, report = invert_video(model, text, text, vae, video, None, *SIZE.values(), 5, 2, 1.0, 9)
         assert source["samples"].shape == (5, 4, 4, 6) and returned_error(report) >= 0

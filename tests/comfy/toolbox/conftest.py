@@ -14,8 +14,8 @@ import pytest
 import torch
 from cinemo_pack.cinemo_core.comfyui.conditioning import CLIP_KEY, ClipCondition
 from cinemo_pack.cinemo_core.comfyui.unet_loader import load_unet
-from cinemo_pack.cinemo_core.nano import TEXT_WIDTH
 from cinemo_pack.tests.comfy.toolbox.files import SMALL, sd15_weights, weights_of
+from cinemo_pack.tests.drawn import TEXT_WIDTH
 from safetensors.torch import save_file
 
 import nodes

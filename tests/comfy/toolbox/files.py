@@ -1,13 +1,13 @@
-"""Files of the SD1.x toolbox, their weights drawn by nano's rule: UNets, ControlNets and LoRAs of any width. Needs no ComfyUI."""
+"""Files of the SD1.x toolbox, their weights drawn by the rule of drawn.py: UNets, ControlNets and LoRAs of any width. Needs no ComfyUI."""
 
 from dataclasses import replace
 
 import torch
 from cinemo_pack.cinemo_core.models.cinemo.config import CinemoConfig
 from cinemo_pack.cinemo_core.models.cinemo.skeleton import expected_shapes
-from cinemo_pack.cinemo_core.nano import TEXT_WIDTH, draw
+from cinemo_pack.tests.drawn import TEXT_WIDTH, draw
 
-# SD1.x's widths are 1, 2 and 4 times the first one, which ControlNets and FreeU go by; nano's are not.
+# SD1.x's widths are 1, 2 and 4 times the first one, which ControlNets and FreeU go by; those of the drawn checkpoint are not.
 SMALL = CinemoConfig(
     in_channels=4,
     out_channels=4,

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from cinemo_pack.cinemo_core.comfyui.sampling import sample_clip
-from cinemo_pack.cinemo_core.nano import TEXT_WIDTH, draw
+from cinemo_pack.tests.drawn import TEXT_WIDTH, draw
 from comfy.ldm.modules.attention import optimized_attention
 
 from .conftest import FRAMES, HEIGHT, WIDTH, evaluate, node, per_frame, relative, sample, watch_attention

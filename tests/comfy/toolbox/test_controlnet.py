@@ -13,8 +13,8 @@ import torch
 from cinemo_pack.cinemo_core.comfyui.stock_loaders import CinemoCheckpoint
 from cinemo_pack.cinemo_core.comfyui.unet_loader import load_unet
 from cinemo_pack.cinemo_core.models.cinemo.config import CinemoConfig
-from cinemo_pack.cinemo_core.nano import draw
 from cinemo_pack.tests.comfy.toolbox.files import REAL_WIDTH, SMALL, control_lora, controlnet_weights, weights_of
+from cinemo_pack.tests.drawn import draw
 from safetensors.torch import save_file
 
 from .conftest import FRAMES, HEIGHT, SCALE, WIDTH, evaluate, make_clip, node, noise_of, per_frame, relative

@@ -5,7 +5,7 @@ import torch
 from cinemo_pack.cinemo_core.comfyui.conditioning import CLIP_KEY, ClipCondition
 from cinemo_pack.cinemo_core.comfyui.sampling import sample_clip
 from cinemo_pack.cinemo_core.errors import ConditioningError
-from cinemo_pack.cinemo_core.nano import TEXT_WIDTH
+from cinemo_pack.tests.drawn import TEXT_WIDTH
 
 from .conftest import FRAMES, HEIGHT, SCALE, WIDTH, Clip, evaluate, make_clip, node, noise_of, noisy, per_frame, relative, sample
 

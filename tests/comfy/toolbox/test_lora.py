@@ -51,9 +51,9 @@ def test_two_loras_add_up(model, clip, small_weights, folder, tmp_path):
     assert relative(sample(model, clip), sample(loaded_from(merged, tmp_path), clip)) <= 1e-5
 
 
-def test_text_encoder(model, clip, nano, small_weights, folder):
+def test_text_encoder(model, clip, drawn, small_weights, folder):
     """LoraLoader on MODEL and CLIP: the prompt's tokens change as its merged text encoder makes them."""
-    text_encoder = load_clip(nano / "text_encoder")
+    text_encoder = load_clip(drawn / "text_encoder")
     name = "text_model.encoder.layers.1.mlp.fc1"
     weights = text_encoder.cond_stage_model.clip_l.transformer.state_dict()
     file, merged = draw_lora(weights, {name: name}, kohya_text)
@@ -63,7 +63,7 @@ def test_text_encoder(model, clip, nano, small_weights, folder):
         "LoraLoader", model=model, clip=text_encoder, lora_name="style.safetensors", strength_model=1.0, strength_clip=1.0
     )
     base, found = (node("CLIPTextEncode", clip=c, text="a wave")[0][0] for c in (text_encoder, changed_encoder))
-    merged_encoder = load_clip(nano / "text_encoder")
+    merged_encoder = load_clip(drawn / "text_encoder")
     merged_encoder.cond_stage_model.clip_l.transformer.load_state_dict(merged)
     expected = node("CLIPTextEncode", clip=merged_encoder, text="a wave")[0][0]
     assert relative(found, expected) <= 1e-5 and relative(base, expected) > 0.01
@@ -121,9 +121,9 @@ def test_hook_with_keyframes(model, clip, small_weights, folder, tmp_path):
     assert relative(evaluate(model, hooked, late), evaluate(merged_model, clip, late)) <= 1e-5
 
 
-def test_hook_through_the_text_encoder(model, clip, nano, small_weights, folder, tmp_path):
+def test_hook_through_the_text_encoder(model, clip, drawn, small_weights, folder, tmp_path):
     """SetClipHooks: the LoRA of text encoder and UNet for the prompts of this CLIP only."""
-    text_encoder = load_clip(nano / "text_encoder")
+    text_encoder = load_clip(drawn / "text_encoder")
     weights = text_encoder.cond_stage_model.clip_l.transformer.state_dict()
     name = "text_model.encoder.layers.1.mlp.fc1"
     file, _ = draw_lora(weights, {name: name}, kohya_text)

@@ -21,7 +21,7 @@ def test_narrow_weights_differ_by_their_rounding(small_file, clip, capsys):
     errors = {name: relative(evaluate(load_unet(small_file, name), clip), exact) for name in unit}
     with capsys.disabled():
         print("\n" + ", ".join(f"{name} {error:.1e}" for name, error in errors.items()), end="")
-    assert errors["fp16"] <= 1e-6  # nano's rule draws float16 numbers
+    assert errors["fp16"] <= 1e-6  # the rule of drawn.py draws float16 numbers
     assert 0 < errors["bf16"] < errors["fp8_e4m3fn"] < errors["fp8_e5m2"]
     assert all(errors[name] < 4 * unit[name] for name in unit)
 
@@ -90,9 +90,9 @@ def test_out_of_memory_in_the_network(model, sd15, clip):
 
 
 @pytest.fixture(scope="module")
-def bundles(nano):
-    """VAEs of nano: the image VAE and the temporal one."""
-    return {decoder: load_bundle(str(nano), "fp32", decoder)[2] for decoder in ("image", "temporal")}
+def bundles(drawn):
+    """VAEs of the drawn checkpoint: the image VAE and the temporal one."""
+    return {decoder: load_bundle(str(drawn), "fp32", decoder)[2] for decoder in ("image", "temporal")}
 
 
 def fail_once(module, method: str, monkeypatch) -> list:

@@ -85,12 +85,12 @@ def test_stock_weight_dtype(small_file, clip, folder, pack_loaded):
     assert relative(evaluate(found, clip), evaluate(load_unet(small_file, "fp8_e4m3fn"), clip)) <= 1e-5
 
 
-def test_checkpoint_save(nano, clip, folder, pack_loaded):
+def test_checkpoint_save(drawn, clip, folder, pack_loaded):
     """One file for MODEL, CLIP and VAE under SD1.x's names; our loader and ComfyUI's find the UNet in it.
 
-    Of text encoder and VAE ComfyUI builds the published sizes whatever the file says, so nano's stay out here.
+    Of text encoder and VAE ComfyUI builds the published sizes whatever the file says, so those of the drawn checkpoint stay out here.
     """
-    model, text_encoder, vae = load_bundle(str(nano), "fp32")
+    model, text_encoder, vae = load_bundle(str(drawn), "fp32")
     node("CheckpointSave", model=model, clip=text_encoder, vae=vae, filename_prefix="cinemo")
     path = str(folder / only_file(folder))
     names = set(load_file(path))
@@ -144,13 +144,13 @@ def test_damaged_file(small_weights, folder, pack_loaded):
         node("UNETLoader", unet_name="unet.safetensors", weight_dtype="default")
 
 
-def test_the_published_layout_is_refused_by_stock_loaders(nano, folder, root, pack_loaded):
-    """Diffusers names are for Cinemo Model Loader; ComfyUI's loaders find no model in them, at nano's or at full size."""
-    save_file(torch.load(nano / "unet" / "diffusion_pytorch_model.bin", weights_only=True), folder / "unet.safetensors")
+def test_the_published_layout_is_refused_by_stock_loaders(drawn, folder, root, pack_loaded):
+    """Diffusers names are for Cinemo Model Loader; ComfyUI's loaders find no model in them, small or at full size."""
+    save_file(torch.load(drawn / "unet" / "diffusion_pytorch_model.bin", weights_only=True), folder / "unet.safetensors")
     with pytest.raises(RuntimeError, match="Could not detect model type of: .*unet.safetensors"):
         node("UNETLoader", unet_name="unet.safetensors", weight_dtype="default")
     with pytest.raises(RuntimeError, match="Could not detect model type of: "):
-        comfy.diffusers_load.load_diffusers(str(nano))
+        comfy.diffusers_load.load_diffusers(str(drawn))
     assert isinstance(load_unet(str(folder / "unet.safetensors")).model, CinemoModel)
     names = json.loads((root / FULL_SIZE).read_text())
     weights = {name: torch.empty(shape, device="meta") for name, shape in names["keys"].items()}

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from cinemo_pack.cinemo_core import nano
 from cinemo_pack.cinemo_core.models.temporal_vae import keys as vae_keys
 from cinemo_pack.cinemo_core.training.config import Config, parse
+from cinemo_pack.tests import drawn
 from safetensors.torch import save_file
 
 SIZE = 32
@@ -50,7 +50,7 @@ def vae_folder(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("parts") / "vae"
     folder.mkdir()
     config = vae_keys.VAEConfig((32, 32, 32, 32), num_res_blocks=1, temporal=False)
-    save_file(nano.vae_weights(config), folder / "diffusion_pytorch_model.safetensors")
+    save_file(drawn.vae_weights(config), folder / "diffusion_pytorch_model.safetensors")
     (folder / "config.json").write_text(json.dumps({"_class_name": "AutoencoderKL", "scaling_factor": 0.18215}))
     return folder
 

@@ -8,7 +8,7 @@ from cinemo_pack.cinemo_core.errors import InputError
 from cinemo_pack.cinemo_core.training import frozen
 from cinemo_pack.cinemo_core.training.autoencoder.__main__ import main
 from cinemo_pack.cinemo_core.training.autoencoder.config import AutoencoderConfig
-from cinemo_pack.cinemo_core.training.autoencoder.network import Autoencoder, make_vae, set_scale
+from cinemo_pack.cinemo_core.training.autoencoder.network import RGB_OF_LATENT, Autoencoder, make_vae, set_scale
 from cinemo_pack.cinemo_core.training.config import read_toml
 from cinemo_pack.cinemo_core.training.procedural import TRAINING_SEEDS, render_stills
 
@@ -80,10 +80,19 @@ def test_the_loss_is_made_of_what_the_configuration_weighs():
     vae = make_vae(AutoencoderConfig(run=None).model.config, 0).eval()
     pictures, noise = render_stills(1, 32, 32, 2).float() / 127.5 - 1, torch.zeros(2, 4, 4, 4)
     with torch.no_grad():
-        plain = Autoencoder(vae, 0.0, 0.0)(pictures, noise)
-        weighted = Autoencoder(vae, 0.0, 2.0)(pictures, noise)
-        error = vae.decode(vae.encode(pictures).latent_dist.mean).sample - pictures
+        plain = Autoencoder(vae, 0.0, 0.0, 0.0)(pictures, noise)
+        weighted = Autoencoder(vae, 0.0, 0.0, 2.0)(pictures, noise)
+        coloured = Autoencoder(vae, 0.0, 3.0, 0.0)(pictures, noise)
+        latent = vae.encode(pictures).latent_dist.mean
+        error = vae.decode(latent).sample - pictures
+    patches = pictures.reshape(2, 3, 4, 8, 4, 8).mean(dim=(3, 5))
+    colours = [
+        error.reshape(2, 3, 4, 8, 4, 8).mean(dim=(3, 5)),
+        torch.einsum("bchw,cr->brhw", latent, torch.tensor(RGB_OF_LATENT)) - patches,
+    ]
     assert plain["loss"].item() == pytest.approx((error.abs().mean() + error.square().mean()).item(), rel=1e-5)
+    expected = sum(part.abs().mean() + part.square().mean() for part in colours)
+    assert (coloured["loss"] - plain["loss"]).item() == pytest.approx(3 * expected.item(), rel=1e-4)
     assert (weighted["loss"] - plain["loss"]).item() == pytest.approx(2 * plain["kl"].item(), rel=1e-4)
 
 

@@ -116,7 +116,7 @@ def test_the_decoded_clip_may_be_measured(cached, vae_folder):
     vae = frozen.load_vae(vae_folder)
     for i in range(5):
         shown = latents.mean_ssim(frozen.decode(vae, decoded.clip(i, 0).clip))
-        assert decoded.clip(i, 0).ssim == pytest.approx(shown, abs=2e-3)  # the cache holds latents in float16
+        assert decoded.clip(i, 0).ssim == pytest.approx(shown, abs=5e-3)  # decoded in bfloat16, from latents in float16
         assert torch.equal(decoded.clip(i, 0).clip, source.clip(i, 0).clip)
     assert any(abs(decoded.clip(i, 0).ssim - source.clip(i, 0).ssim) > 0.01 for i in range(5))
 

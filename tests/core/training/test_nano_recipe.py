@@ -40,7 +40,7 @@ def test_the_checkpoint_stays_small(stages):
     config = stages["residual"]
     shapes = expected_shapes(config.unet.config(config.text.width))
     parameters = sum(math.prod(shape) for shape in shapes.values())
-    assert 2 * parameters < 16e6  # bytes in fp16; with the text encoder's 7 and the autoencoder's 11 it is below 40 million
+    assert 2 * parameters < 20e6  # bytes in fp16; with the text encoder's 7 and the autoencoder's 9 it is below 40 million
 
 
 def test_nothing_that_is_measured_is_trained_on(stages, tmp_path):

@@ -9,7 +9,10 @@ from cinemo_pack.cinemo_core.errors import CheckpointError
 from cinemo_pack.cinemo_core.models.cinemo import blocks, keys
 from cinemo_pack.cinemo_core.models.cinemo.attention import GEGLU, FeedForward
 from cinemo_pack.cinemo_core.models.cinemo.config import CinemoConfig
+from cinemo_pack.cinemo_core.schedule import alphas_cumprod
 from cinemo_pack.cinemo_core.training import network
+from cinemo_pack.cinemo_core.training.config import UNet
+from cinemo_pack.cinemo_core.training.pass_through import pass_through
 from safetensors.torch import save_file
 from torch import nn
 
@@ -171,3 +174,62 @@ def test_other_files_are_refused(tmp_path, change, message):
     (tmp_path / "config.json").write_text('{"attention_head_dim": 2}')
     with pytest.raises(CheckpointError, match=message):
         network.load(tmp_path / "model.safetensors", motion_dim=8, seed=0)
+
+
+class TestPassThrough:
+    CONFIG = UNet(width=96, multipliers=(1.0, 1.0), attention=(True, True)).config(32)
+
+    def seen(self, timestep: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+        """z0 [1, 1, 4, 8, 8], residual and noise [1, 15, 4, 8, 8], and the noisy residual at a timestep."""
+        generator = torch.Generator().manual_seed(timestep)
+        z0, residual = torch.randn(1, 1, 4, 1, 1, generator=generator), 0.3 * torch.randn(1, 15, 4, 8, 8, generator=generator)
+        z0 = z0 + 0.5 * torch.randn(1, 1, 4, 8, 8, generator=generator)
+        noise, alpha = torch.randn(1, 15, 4, 8, 8, generator=generator), alphas_cumprod()[timestep]
+        return z0, residual, noise, alpha.sqrt() * residual + (1 - alpha).sqrt() * noise
+
+    @torch.no_grad()
+    def predicted(self, unet, frames: torch.Tensor, timestep: int) -> torch.Tensor:
+        out = unet(frames.flatten(0, 1), torch.full((16,), timestep), torch.randn(1, 77, 32), torch.tensor([90]))
+        return out.unflatten(0, (1, 16))[:, 1:]
+
+    @pytest.mark.parametrize("timestep", [800, 950, 999])
+    def test_untrained_it_finds_the_noise_while_noise_prevails(self, timestep):
+        """Random weights err by 1, a network trained from them on 20,000 clips still by 0.01."""
+        unet = network.from_scratch(self.CONFIG, 0)
+        assert pass_through(unet)
+        z0, _, noise, noisy = self.seen(timestep)
+        error = self.predicted(unet, torch.cat([z0, noisy + z0], dim=1), timestep) - noise
+        assert error.square().mean() < 2e-3
+
+    def test_it_takes_z0_out_exactly(self):
+        unet = network.from_scratch(self.CONFIG, 0)
+        pass_through(unet)
+        z0, _, _, noisy = self.seen(999)
+        assert (self.predicted(unet, torch.cat([z0, noisy + z0], dim=1), 999) - noisy).square().mean() < 5e-4
+
+    def test_without_subtraction_it_passes_on_what_it_sees(self):
+        unet = network.from_scratch(self.CONFIG, 0)
+        pass_through(unet, subtract=False)
+        z0, _, _, noisy = self.seen(999)
+        assert (self.predicted(unet, torch.cat([z0, noisy], dim=1), 999) - noisy).square().mean() < 5e-4
+
+    def test_everything_trains(self):
+        unet = network.from_scratch(self.CONFIG, 0)
+        pass_through(unet)
+        z0, _, noise, noisy = self.seen(300)
+        for _ in range(2):  # what begins at zero stops what lies before it in the first step
+            unet.zero_grad()
+            frames = torch.cat([z0, noisy + z0], dim=1)
+            out = unet(frames.flatten(0, 1), torch.full((16,), 300), torch.randn(1, 77, 32), torch.tensor([90]))
+            (out.unflatten(0, (1, 16))[:, 1:] - noise).square().mean().backward()
+            with torch.no_grad():
+                for parameter in unet.parameters():
+                    parameter -= 1e-3 * parameter.grad.sign()
+        assert all(parameter.grad.any() for parameter in unet.parameters())
+
+    @pytest.mark.parametrize("sizes", [{"width": 64}, {"width": 96, "attention": (False, True)}])
+    def test_sizes_that_do_not_allow_it_are_left_alone(self, sizes):
+        config = UNet(**({"multipliers": (1.0, 1.0), "attention": (True, True)} | sizes)).config(32)
+        unet, same = network.from_scratch(config, 0), network.from_scratch(config, 0)
+        assert not pass_through(unet)
+        assert all(torch.equal(a, b) for a, b in zip(unet.parameters(), same.parameters(), strict=True))

@@ -1,34 +1,29 @@
-"""Writes "nano": a whole Cinemo checkpoint of small width, in the published folder layout, its weights made by a rule.
+"""A whole Cinemo checkpoint of small width, in the published folder layout, its weights drawn by a rule.
 
-    python -m cinemo_core.nano DEST
-
-It animates nothing: it exists to run every component and every file format of the real checkpoint without a download. Each
-tensor is drawn by a generator seeded with the CRC-32 of its name, so every machine writes the same values: uniform numbers
-from 24 random bits, scaled by the usual 1 / sqrt(fan-in), rounded to float16. The tokenizer is left out: it is CLIP's,
-which ComfyUI carries.
+It animates nothing: it exists to run every component and every file format of the published checkpoint. Each tensor is drawn
+by a generator seeded with the CRC-32 of its name, so every machine writes the same values: uniform numbers from 24 random
+bits, scaled by the usual 1 / sqrt(fan-in), rounded to float16. The tokenizer is left out: it is CLIP's, which ComfyUI
+carries.
 """
 
-import argparse
 import json
 import math
-import shutil
-import sys
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 
-from .errors import CinemoError, InputError
-from .models.cinemo.config import CinemoConfig
-from .models.cinemo.diffusers_config import diffusers_config
-from .models.cinemo.embeddings import rotary_frequencies
-from .models.cinemo.keys import ROTARY_SUFFIX, diffusers_names
-from .models.cinemo.skeleton import expected_shapes
-from .models.clip_text import keys as clip_text
-from .models.temporal_vae import keys as vae
+from ..cinemo_core.models.cinemo.config import CinemoConfig
+from ..cinemo_core.models.cinemo.diffusers_config import diffusers_config
+from ..cinemo_core.models.cinemo.embeddings import rotary_frequencies
+from ..cinemo_core.models.cinemo.keys import ROTARY_SUFFIX, diffusers_names
+from ..cinemo_core.models.cinemo.skeleton import expected_shapes
+from ..cinemo_core.models.clip_text import keys as clip_text
+from ..cinemo_core.models.temporal_vae import keys as vae
 
 SEED = 20240611
 TEXT_WIDTH = 64
@@ -82,19 +77,8 @@ def text_weights() -> dict[str, Tensor]:
     return weights | {"text_model.embeddings.position_ids": torch.arange(clip_text.MAX_TOKENS)[None]}
 
 
-def write(folder: Path) -> None:
-    """Write the checkpoint folder, with the file names and the slips of the published one; it appears when it is whole."""
-    partial = folder.with_name(f".{folder.name}.part")
-    shutil.rmtree(partial, ignore_errors=True)
-    _write_parts(partial)
-    if folder.exists():
-        folder.rmdir()
-    partial.rename(folder)
-
-
-def _write_parts(folder: Path) -> None:
-    from safetensors.torch import save_file
-
+def write(folder: Path) -> Path:
+    """Write the checkpoint folder, with the file names and the slips of the published one, and give it back."""
     parts: dict[str, dict[str, Tensor]] = {
         "unet/diffusion_pytorch_model.bin": unet_weights(),
         "vae/diffusion_pytorch_model.bin": vae_weights(IMAGE_VAE),
@@ -112,6 +96,7 @@ def _write_parts(folder: Path) -> None:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    return folder
 
 
 def configs() -> dict[str, Mapping[str, Any]]:
@@ -152,25 +137,3 @@ def configs() -> dict[str, Mapping[str, Any]]:
             "steps_offset": 1,
         },
     }
-
-
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m cinemo_core.nano", description="Write a small complete Cinemo checkpoint of random weights."
-    )
-    parser.add_argument("dest", type=Path, metavar="DEST", help="folder to write; must not exist yet, or be empty")
-    args = parser.parse_args(arguments)
-    try:
-        if args.dest.exists() and (not args.dest.is_dir() or any(args.dest.iterdir())):
-            raise InputError(f"{args.dest} exists and is not an empty folder; choose another name.")
-        write(args.dest)
-    except (CinemoError, OSError) as error:
-        print(f"nano: {error}", file=sys.stderr)
-        return 1
-    size = sum(f.stat().st_size for f in args.dest.rglob("*") if f.is_file())
-    print(f"Wrote {args.dest} ({size / 1e6:.0f} MB)", file=sys.stderr)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,16 +1,16 @@
-"""The nano checkpoint: whole, small, and the same on every machine."""
+"""The drawn checkpoint: whole, small, and the same on every machine."""
 
 import hashlib
 import json
 
 import pytest
 import torch
-from cinemo_pack.cinemo_core import nano
 from cinemo_pack.cinemo_core.checkpoint import read_state_dict, shapes_of
 from cinemo_pack.cinemo_core.folder import read_bundle
 from cinemo_pack.cinemo_core.models.cinemo.recognise import recognise
 from cinemo_pack.cinemo_core.models.clip_text import keys as clip_text
 from cinemo_pack.cinemo_core.models.temporal_vae import keys as vae
+from cinemo_pack.tests import drawn
 
 WEIGHTS = {
     "unet/diffusion_pytorch_model.bin": "c584d869dfdf34bc86213409a9432a0582a6657f96311b92c90874ec7cdd41f7",
@@ -22,9 +22,7 @@ WEIGHTS = {
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("models") / "nano"
-    assert nano.main([str(folder)]) == 0
-    return folder
+    return drawn.write(tmp_path_factory.mktemp("models") / "drawn")
 
 
 def checksum(tensors: dict[str, torch.Tensor]) -> str:
@@ -55,16 +53,16 @@ def test_files_and_size(folder):
 def test_every_part_is_whole(folder):
     bundle = read_bundle(folder)
     _, config = recognise(bundle.unet, read_state_dict(bundle.unet))
-    assert config == nano.UNET
+    assert config == drawn.UNET
     assert all(width // config.num_heads >= 32 for width in config.widths)
-    for part, expected in ((bundle.vae_image, nano.IMAGE_VAE), (bundle.vae_temporal, nano.TEMPORAL_VAE)):
+    for part, expected in ((bundle.vae_image, drawn.IMAGE_VAE), (bundle.vae_temporal, drawn.TEMPORAL_VAE)):
         shapes = shapes_of(read_state_dict(next(part.glob("diffusion_pytorch_model.*"))))
         assert vae.read_config(shapes) == expected
         assert shapes == {e.diffusers: e.diffusers_shape for e in vae.entries(expected)}
     text = clip_text.normalise(read_state_dict(bundle.text_encoder / "pytorch_model.bin"))
-    assert clip_text.read_config(shapes_of(text), json.loads((bundle.text_encoder / "config.json").read_text())) == nano.TEXT
-    assert nano.TEXT.hidden_size == config.context_dim
-    assert nano.TEXT.hidden_size // nano.TEXT.num_attention_heads >= 32
+    assert clip_text.read_config(shapes_of(text), json.loads((bundle.text_encoder / "config.json").read_text())) == drawn.TEXT
+    assert drawn.TEXT.hidden_size == config.context_dim
+    assert drawn.TEXT.hidden_size // drawn.TEXT.num_attention_heads >= 32
 
 
 def test_no_tensor_is_inert(folder):
@@ -72,27 +70,3 @@ def test_no_tensor_is_inert(folder):
         for key, tensor in read_state_dict(folder / name).items():
             assert tensor.float().isfinite().all(), key
             assert tensor.any(), key
-
-
-def test_existing_folders_are_left_alone(tmp_path, capsys):
-    (tmp_path / "nano").mkdir()
-    (tmp_path / "nano" / "mine.txt").write_text("keep")
-    assert nano.main([str(tmp_path / "nano")]) == 1
-    assert "is not an empty folder" in capsys.readouterr().err
-    assert [f.name for f in (tmp_path / "nano").iterdir()] == ["mine.txt"]
-
-
-def test_folder_appears_when_it_is_whole(tmp_path, monkeypatch):
-    for weights in ("unet_weights", "text_weights"):
-        monkeypatch.setattr(nano, weights, lambda: {"w": torch.ones(1)})
-    monkeypatch.setattr(nano, "vae_weights", lambda config: {"w": torch.ones(1)})
-
-    def fail() -> dict:
-        raise OSError("no space left")
-
-    with monkeypatch.context() as broken:
-        broken.setattr(nano, "configs", fail)
-        assert nano.main([str(tmp_path / "nano")]) == 1
-    assert not (tmp_path / "nano").exists()
-    assert nano.main([str(tmp_path / "nano")]) == 0
-    assert [f.name for f in tmp_path.iterdir()] == ["nano"]  # nothing is left of the failed attempt

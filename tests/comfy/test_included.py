@@ -1,0 +1,89 @@
+"""Nano, the checkpoint that comes with the pack: small, whole, offered behind what the person has, and it moves as it is told."""
+
+import shutil
+
+import pytest
+import torch
+from cinemo_pack.cinemo_core import included
+from cinemo_pack.cinemo_core.checkpoint import read_state_dict
+from cinemo_pack.cinemo_core.comfyui import files
+from cinemo_pack.cinemo_core.comfyui.bundle import load_bundle
+from cinemo_pack.cinemo_core.comfyui.conditioning import condition_clip
+from cinemo_pack.cinemo_core.comfyui.decode import decode_clip
+from cinemo_pack.cinemo_core.comfyui.noise import DCTInitNoise, random_noise
+from cinemo_pack.cinemo_core.comfyui.sampling import sample_clip
+from cinemo_pack.cinemo_core.evaluation.claims.cases import held_out_photographs
+from cinemo_pack.cinemo_core.evaluation.claims.claims import measured_bucket
+from cinemo_pack.cinemo_core.evaluation.claims.direction import read_direction
+
+MEGABYTES = 40
+STEPS, CFG = 25, 7.5
+SEEDS = (0, 1)  # each on a picture of its own
+not_yet = pytest.mark.xfail(reason="These weights are of too short a training: they follow neither bucket nor caption (docs/nano.md).")
+
+
+@pytest.fixture(scope="module")
+def parts():
+    return load_bundle(str(included.FOLDER), "fp32")
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    """Photographs that it was not trained on, float [1, h, w, 3]."""
+    return [torch.from_numpy(image)[None] / 255 for _, image in held_out_photographs(included.SIZE[0])]
+
+
+@pytest.fixture(scope="module")
+@torch.inference_mode()
+def animate(parts, pictures):
+    """Makes a clip by what the nodes call, uint8 [f, h, w, 3]; the seed also chooses the picture."""
+    model, clip, vae = parts
+
+    def make(caption: str, bucket: int, seed: int):
+        positive, negative = ([[clip.encode_from_tokens(clip.tokenize(words)), {}]] for words in (caption, ""))
+        positive, negative, samples = condition_clip(positive, negative, vae, pictures[seed], *included.SIZE, 16, motion_bucket=bucket)
+        noise = DCTInitNoise(samples, random_noise(seed), 0.23, 975, 1.0)
+        frames, _ = sample_clip(model, positive, negative, {"samples": samples}, 0, STEPS, CFG, "ddim", "cinemo_ddim", 1.0, noise)
+        return (decode_clip(vae, frames["samples"]).clamp(0, 1) * 255).round().to(torch.uint8).numpy()
+
+    return torch.inference_mode()(make)
+
+
+def test_it_is_small_and_free_of_pickles():
+    held = [path for path in included.FOLDER.rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in held) < MEGABYTES * 1e6
+    assert {path.suffix for path in held} == {".safetensors", ".json"}
+    for path in included.FOLDER.rglob("*.safetensors"):
+        assert {tensor.dtype for tensor in read_state_dict(path).values()} == {torch.float16}, path
+
+
+def test_it_is_offered_and_gives_way_to_what_the_person_has(model_folders):
+    files.register_included()
+    assert files.bundle_choices() == [included.NAME] and files.bundle_default() == included.NAME
+    assert files.unet_choices() == [f"{included.NAME}/unet"] and files.unet_default() == f"{included.NAME}/unet"
+    assert files.resolve_bundle(included.NAME).folder == included.FOLDER
+
+    shutil.copytree(included.FOLDER, model_folders.diffusers / "zoo")
+    assert files.bundle_choices() == [included.NAME, "zoo"] and files.bundle_default() == "zoo"
+    assert files.unet_default() == "zoo/unet"
+
+
+@not_yet
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_higher_bucket_moves_more(animate, seed):
+    low, middle, high = (measured_bucket(animate("the camera zooms in", bucket, seed)) for bucket in (1, 9, 17))
+    assert low + 3 < middle < high - 3
+
+
+@not_yet
+@pytest.mark.parametrize("seed", SEEDS)
+def test_the_caption_sets_the_direction(animate, seed):
+    """What is seen goes the other way than the camera."""
+    ways = {"the camera pans left": "right", "the camera pans right": "left", "the camera zooms in": "outwards"}
+    assert {caption: read_direction(animate(caption, 12, seed), None) for caption in ways} == ways
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_it_begins_with_the_picture(animate, pictures, seed):
+    first = torch.from_numpy(animate("the camera pans left", 9, seed)[0]) / 255
+    assert (first - pictures[seed][0]).square().mean().sqrt() < 0.15
