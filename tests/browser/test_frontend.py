@@ -245,8 +245,9 @@ def test_the_nodes_look_right_on_an_empty_canvas(open_page, tmp_path, modern):
     assert set(shown) == set(pack_inputs())
     assert all(node["size"][0] >= node["least"][0] for node in shown.values())
     widgets = {node: {name: rest for name, *rest in entry["widgets"]} for node, entry in shown.items()}
-    assert widgets["CinemoBundleLoader"]["bundle"] == ["combo", "cinemo-nano", False]
-    assert widgets["CinemoModelLoader"]["model_name"] == ["combo", "cinemo-nano/unet", False]
+    bundles = (NANO_BUNDLE, WIDE_BUNDLE)  # a test may have put the latter there; nano gives way to it
+    assert widgets["CinemoBundleLoader"]["bundle"] in [["combo", bundle, False] for bundle in bundles]
+    assert widgets["CinemoModelLoader"]["model_name"] in [["combo", f"{bundle}/unet", False] for bundle in bundles]
     assert widgets["CinemoMotionConditioning"]["motion_bucket"] == ["slider", 9, False]
     assert widgets["CinemoResidualKSampler"]["scheduler"] == ["combo", "cinemo_ddim", False]
     advanced = {f"{node}.{name}" for node, entry in widgets.items() for name, rest in entry.items() if rest[2]}
