@@ -26,7 +26,7 @@ from ..models.cinemo.unet import CinemoUNet
 
 GROUP = 3  # channels of a normalisation group: +X_c, -X_c, constant
 CONSTANT = 30.0  # far above what X_c reaches, so that it decides the group's deviation
-DEVIATION = CONSTANT * math.sqrt(2) / 3  # of (x, -x, constant), for small x
+DEVIATION = CONSTANT * 2**0.5 / 3  # of (x, -x, constant), for small x
 MEAN = CONSTANT / 3
 TOKEN_CONSTANT = 60.0  # the same within a token, for its LayerNorms
 BIAS_PER_FRAME, FUTURE = 6.0, -150.0  # of the position bias
