@@ -117,7 +117,7 @@ def parse(arguments):
     command(parity, "compare WEIGHTS with recorded CASES", passes_on=True)
     command(evaluate, "measure on a checkpoint what the paper claims: a table, a figure, a verdict", passes_on=True)
     command(compat, "run the smoke tests against checkouts of ComfyUI, which follow", passes_on=True)
-    command(pictures, "make the pictures of the documents and help pages anew, with nano")
+    command(pictures, "make pictures of what nano does: a gallery, and what each control changes")
     command(py, "run the environment's Python with ComfyUI and this folder importable", passes_on=True)
     command(setup, "only set up what the other commands need")
     options, rest = parser.parse_known_args(arguments)

@@ -1,4 +1,4 @@
-"""Makes the pictures of the documents and help pages anew, with nano. Run by `python dev.py pictures`."""
+"""Makes pictures of what nano does: a gallery, and what each control changes. Run by `python dev.py pictures`."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -23,7 +23,7 @@ LARGER = 2  # times, on the page
 MILLISECONDS = 125  # per frame: 8 frames a second, as the workflows save
 PICTURES = 5  # for each motion of the camera: the held-out photographs and a scene
 COLUMNS = 5  # of the moving gallery
-HELP = ROOT / "web" / "docs" / "pictures"
+OUTPUT = ROOT / "output" / "pictures"
 
 
 def main() -> None:
@@ -41,9 +41,9 @@ def gallery(animator: Animator, cases: Sequence[Case]) -> None:
     """Contact sheet and moving picture of many motions: every one of the camera, and of things."""
     tasks = [Task(case.image, case.caption, max(case.bucket, 8), seed) for seed, case in enumerate(cases)]
     clips = animate(animator, tasks)
-    write_sheet(ROOT / "docs" / "gallery.png", clips, [f"bucket {task.bucket}: {task.caption}" for task in tasks])
+    write_sheet(OUTPUT / "gallery.png", clips, [f"bucket {task.bucket}: {task.caption}" for task in tasks])
     rows = [np.concatenate(clips[i : i + COLUMNS], axis=2) for i in range(0, len(clips) - COLUMNS + 1, COLUMNS)]
-    write_moving(ROOT / "docs" / "gallery.webp", np.concatenate(rows, axis=1))
+    write_moving(OUTPUT / "gallery.webp", np.concatenate(rows, axis=1))
 
 
 def help_pages(animator: Animator, case: Case) -> None:
@@ -61,16 +61,16 @@ def help_pages(animator: Animator, case: Case) -> None:
     }
     for name, rows in sheets.items():
         labels, tasks = zip(*rows, strict=True)
-        write_sheet(HELP / f"{name}.png", animate(animator, tasks), labels)
+        write_sheet(OUTPUT / f"{name}.png", animate(animator, tasks), labels)
     animators = {
         "cfg": {f"cfg {cfg}": replace(animator, cfg=cfg) for cfg in (1.0, 3.0, 7.5, 15.0)},
         "steps": {f"steps {steps}": replace(animator, steps=steps) for steps in (5, 10, 25, 50)},
     }
     for name, settings in animators.items():
-        write_sheet(HELP / f"{name}.png", [animate(who, [base])[0] for who in settings.values()], list(settings))
+        write_sheet(OUTPUT / f"{name}.png", [animate(who, [base])[0] for who in settings.values()], list(settings))
     (clip,) = animate(animator, [base])
     gains = (0.0, 0.5, 1.0, 1.5, 2.0)
-    write_sheet(HELP / "gain.png", [amplified(animator, clip, gain) for gain in gains], [f"gain {gain}" for gain in gains])
+    write_sheet(OUTPUT / "gain.png", [amplified(animator, clip, gain) for gain in gains], [f"gain {gain}" for gain in gains])
 
 
 def amplified(animator: Animator, clip: np.ndarray, gain: float) -> np.ndarray:
@@ -84,7 +84,7 @@ def how_it_works(animator: Animator, case: Case) -> None:
     (clip,) = animate(animator, [Task(case.image, case.caption, 14, 1)])
     residual = (clip.astype(np.int16) - clip[:1] + 128).clip(0, 255).astype(np.uint8)
     labels = ("what the network denoises: each frame minus the first", f"that plus the first frame, the input: {case.caption}")
-    write_sheet(ROOT / "docs" / "how_it_works.png", [residual, clip], labels)
+    write_sheet(OUTPUT / "how_it_works.png", [residual, clip], labels)
 
 
 def animate(animator: Animator, tasks: Sequence[Task]) -> list[np.ndarray]:

@@ -21,9 +21,7 @@ from cinemo_pack.tests import drawn as drawn_checkpoint
 @pytest.fixture(scope="session")
 def drawn(tmp_path_factory) -> Path:
     """The folder of the drawn checkpoint; tests that change something change a copy."""
-    folder = tmp_path_factory.mktemp("checkpoint") / "drawn"
-    drawn_checkpoint.write(folder)
-    return folder
+    return drawn_checkpoint.write(tmp_path_factory.mktemp("checkpoint") / "drawn")
 
 
 @pytest.fixture

@@ -19,7 +19,9 @@ from cinemo_pack.cinemo_core.evaluation.claims.direction import read_direction
 MEGABYTES = 40
 STEPS, CFG = 25, 7.5
 SEEDS = (0, 1)  # each on a picture of its own
-not_yet = pytest.mark.xfail(reason="These weights are of too short a training: they follow neither bucket nor caption (docs/nano.md).")
+not_yet = pytest.mark.xfail(
+    strict=True, reason="These weights are of too short a training: they follow neither bucket nor caption (docs/nano.md)."
+)
 
 
 @pytest.fixture(scope="module")
