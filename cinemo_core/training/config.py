@@ -150,6 +150,11 @@ class Objective:
     text_dropout: float = key(0.5, low=0.0, high=1.0)
     noise_offset: float = key(0.0, low=0.0, high=1.0)
     min_snr_gamma: float = key(0.0, low=0.0)
+    snr_power: float = key(0.0, low=0.0, high=1.0)
+
+    def __post_init__(self) -> None:
+        if self.min_snr_gamma and self.snr_power:
+            raise InputError("objective.min_snr_gamma and objective.snr_power are both set, but each weighs the loss; set one of them.")
 
 
 @dataclass(frozen=True)

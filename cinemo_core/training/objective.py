@@ -45,12 +45,16 @@ def add_noise(latents: Tensor, noise: Tensor, alphas: Tensor, prediction: str) -
     return Noisy(to_network(latents[:, :1], noisy, prediction), noise)
 
 
-def loss_weights(alphas: Tensor, min_snr_gamma: float) -> Tensor:
-    """Weight of each clip's loss, [b]: 1, or min(snr, gamma) / snr (arXiv 2303.09556, for noise prediction) where gamma > 0."""
-    if not min_snr_gamma:
-        return torch.ones_like(alphas)
+def loss_weights(alphas: Tensor, min_snr_gamma: float, snr_power: float) -> Tensor:
+    """Weight of each clip's loss, [b], by the signal-to-noise ratio of its timestep.
+
+    1, or min(snr, gamma) / snr (arXiv 2303.09556, for noise prediction) where gamma > 0, or snr to -power where power > 0:
+    from 0, every timestep's error of the noise alike, to 1, every timestep's error of the clip alike.
+    """
     snr = alphas / (1 - alphas)
-    return snr.clamp(max=min_snr_gamma) / snr
+    if min_snr_gamma:
+        return snr.clamp(max=min_snr_gamma) / snr
+    return snr**-snr_power
 
 
 def noise_loss(predicted: Tensor, noise: Tensor, weights: Tensor) -> Tensor:

@@ -134,7 +134,7 @@ def inputs(run: Run, batch: Batch) -> dict[str, Tensor]:
         "timesteps": batch.timesteps,
         "motion_ids": batch.motion_ids,
         "text_input": context,
-        "weights": objective.loss_weights(alphas, options.min_snr_gamma),
+        "weights": objective.loss_weights(alphas, options.min_snr_gamma, options.snr_power),
     }
 
 

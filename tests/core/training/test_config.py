@@ -66,6 +66,7 @@ def test_numbers_lists_and_tables(tmp_path):
             "text_dropout is 1.5; choose a number that is at least 0 and at most 1.",
         ),
         (("[run]", "[objective]\nnoise_offset = nan\n[run]"), "objective.noise_offset is nan"),
+        (("[run]", "[objective]\nsnr_power = 0.5\nmin_snr_gamma = 5\n[run]"), "min_snr_gamma and objective.snr_power are both set"),
         (("[run]", '[objective]\nprediction = "frames"\n[run]'), "objective.prediction is 'frames'; choose one of residual, direct."),
         (('"procedural"', '"camera"'), "data.source is 'camera'; choose one of videos, procedural."),
         (('"procedural"', '"videos"'), "data.path is missing"),

@@ -61,12 +61,24 @@ def test_the_loss_leaves_frame_0_out(clip):
     assert noise_loss(predicted, noise, torch.tensor([1.0, 3.0])).item() == pytest.approx(0.5)
 
 
-def test_min_snr():
+def test_weights_by_the_signal_to_noise_ratio():
     alphas = torch.tensor([0.999, 0.9, 0.5, 0.01], dtype=torch.float64)
     snr = [0.999 / 0.001, 0.9 / 0.1, 1.0, 0.01 / 0.99]
-    expected = [min(s, 5.0) / s for s in snr]
-    assert loss_weights(alphas, 5.0).tolist() == pytest.approx(expected)
-    assert loss_weights(alphas, 0.0).tolist() == [1.0] * 4
+    assert loss_weights(alphas, 0.0, 0.0).tolist() == [1.0] * 4
+    assert loss_weights(alphas, 5.0, 0.0).tolist() == pytest.approx([min(s, 5.0) / s for s in snr])
+    assert loss_weights(alphas, 0.0, 0.5).tolist() == pytest.approx([s**-0.5 for s in snr])
+
+
+def test_at_power_1_the_loss_is_the_error_of_the_clip(clip):
+    """Eq. 3's noise and the residual that it gives differ by the signal-to-noise ratio."""
+    latents, noise = clip
+    alphas = torch.tensor([0.7, 0.02])
+    noisy = add_noise(latents, noise, alphas, "residual").frames
+    predicted = torch.cat([latents[:, :1], noise + 0.1], dim=1)
+    a = alphas.view(-1, 1, 1, 1, 1)
+    residual = (noisy[:, 1:] - latents[:, :1] - (1 - a).sqrt() * predicted[:, 1:]) / a.sqrt()
+    error = (residual - (latents[:, 1:] - latents[:, :1])).square().mean()
+    assert noise_loss(predicted, noise, loss_weights(alphas, 0.0, 1.0)).item() == pytest.approx(error.item(), rel=1e-4)
 
 
 @pytest.mark.parametrize(("ssim", "network_id"), [(1.0, 99), (0.994, 99), (0.93, 93), (0.8, 80), (0.3, 80), (-0.2, 80)])

@@ -225,6 +225,7 @@ def test_every_switch_changes_what_is_learnt(table, to_config, tmp_path):
         "text": {"text_dropout": 0.0},
         "offset": {"noise_offset": 0.3},
         "snr": {"min_snr_gamma": 5.0},
+        "power": {"snr_power": 0.5},
     }
     last = {}
     for name, change in changes.items():
