@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 from cinemo_core import included
 from cinemo_core.evaluation.claims.animate import Animator, Task, load_animator
@@ -20,10 +20,12 @@ from .environment import ROOT
 STEPS, CFG = 50, 7.5  # the workflows' settings
 BUCKETS = (0, 5, 10, 15, 19)
 LARGER = 2  # times, on the page
-MILLISECONDS = 125  # per frame: 8 frames a second, as the workflows save
+MILLISECONDS, LAST = 125, 700  # per frame: 8 frames a second, as the workflows save; a rest before it begins anew
 PICTURES = 5  # for each motion of the camera: the held-out photographs and a scene
-COLUMNS = 5  # of the moving gallery
-OUTPUT = ROOT / "output" / "pictures"
+COLUMNS = 5
+LABEL, GAP, INK, PAPER = 16, 4, (225, 225, 230), (24, 24, 28)
+GALLERY = ROOT / "docs" / "pictures"
+HELP = ROOT / "web" / "docs" / "pictures"
 
 
 def main() -> None:
@@ -41,36 +43,34 @@ def gallery(animator: Animator, cases: Sequence[Case]) -> None:
     """Contact sheet and moving picture of many motions: every one of the camera, and of things."""
     tasks = [Task(case.image, case.caption, max(case.bucket, 8), seed) for seed, case in enumerate(cases)]
     clips = animate(animator, tasks)
-    write_sheet(OUTPUT / "gallery.png", clips, [f"bucket {task.bucket}: {task.caption}" for task in tasks])
-    rows = [np.concatenate(clips[i : i + COLUMNS], axis=2) for i in range(0, len(clips) - COLUMNS + 1, COLUMNS)]
-    write_moving(OUTPUT / "gallery.webp", np.concatenate(rows, axis=1))
+    write_sheet(GALLERY / "gallery_sheet.webp", clips, [f"bucket {task.bucket}: {task.caption}" for task in tasks])
+    write_moving(GALLERY / "gallery.webp", clips, [task.caption.removeprefix("the ") for task in tasks])
 
 
 def help_pages(animator: Animator, case: Case) -> None:
     """What each control does, everything else staying the same."""
     base = Task(case.image, case.caption, 12, 1)
+    captions = [case.caption, "the camera pans right", "the camera zooms in", "the camera rolls clockwise"]
     sheets = {
         "motion_bucket": [(f"motion_bucket {bucket}", replace(base, bucket=bucket)) for bucket in BUCKETS],
-        "prompt": [
-            (caption, replace(base, caption=caption)) for caption in (case.caption, "the camera zooms in", "the camera rolls clockwise")
-        ],
-        "dctinit": [("with DCTInit", base), ("without: plain noise", replace(base, initial_noise="none"))],
+        "prompt": [(caption.removeprefix("the "), replace(base, caption=caption)) for caption in captions],
+        "dctinit": [("DCTInit", base), ("plain noise", replace(base, initial_noise="none"))],
         "cutoff": [(f"cutoff {cutoff}", replace(base, cutoff=cutoff)) for cutoff in (0.0, 0.23, 0.5, 1.0)],
         "noise_level": [(f"noise_level {level}", replace(base, noise_level=level)) for level in (995, 975, 900, 700)],
-        "seed": [(f"seed {seed}", replace(base, seed=seed)) for seed in range(3)],
+        "seed": [(f"seed {seed}", replace(base, seed=seed)) for seed in range(4)],
     }
-    for name, rows in sheets.items():
-        labels, tasks = zip(*rows, strict=True)
-        write_sheet(OUTPUT / f"{name}.png", animate(animator, tasks), labels)
+    for name, columns in sheets.items():
+        labels, tasks = zip(*columns, strict=True)
+        write_moving(HELP / f"{name}.webp", animate(animator, tasks), labels)
     animators = {
         "cfg": {f"cfg {cfg}": replace(animator, cfg=cfg) for cfg in (1.0, 3.0, 7.5, 15.0)},
         "steps": {f"steps {steps}": replace(animator, steps=steps) for steps in (5, 10, 25, 50)},
     }
     for name, settings in animators.items():
-        write_sheet(OUTPUT / f"{name}.png", [animate(who, [base])[0] for who in settings.values()], list(settings))
+        write_moving(HELP / f"{name}.webp", [animate(who, [base])[0] for who in settings.values()], list(settings))
     (clip,) = animate(animator, [base])
     gains = (0.0, 0.5, 1.0, 1.5, 2.0)
-    write_sheet(OUTPUT / "gain.png", [amplified(animator, clip, gain) for gain in gains], [f"gain {gain}" for gain in gains])
+    write_moving(HELP / "gain.webp", [amplified(animator, clip, gain) for gain in gains], [f"gain {gain}" for gain in gains])
 
 
 def amplified(animator: Animator, clip: np.ndarray, gain: float) -> np.ndarray:
@@ -84,7 +84,7 @@ def how_it_works(animator: Animator, case: Case) -> None:
     (clip,) = animate(animator, [Task(case.image, case.caption, 14, 1)])
     residual = (clip.astype(np.int16) - clip[:1] + 128).clip(0, 255).astype(np.uint8)
     labels = ("what the network denoises: each frame minus the first", f"that plus the first frame, the input: {case.caption}")
-    write_sheet(OUTPUT / "how_it_works.png", [residual, clip], labels)
+    write_sheet(GALLERY / "how_it_works.webp", [residual, clip], labels)
 
 
 def animate(animator: Animator, tasks: Sequence[Task]) -> list[np.ndarray]:
@@ -98,16 +98,40 @@ def enlarged(clip: np.ndarray) -> np.ndarray:
 
 
 def write_sheet(path: Path, clips: Sequence[np.ndarray], labels: Sequence[str]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Frames side by side, a row for each clip."""
     frames = [torch.from_numpy(enlarged(clip)).permute(0, 3, 1, 2) for clip in clips]
-    contact_sheet(frames, list(labels)).quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    contact_sheet(frames, list(labels)).save(path, quality=80, method=6)
     say(f"* {path.relative_to(ROOT)}")
 
 
-def write_moving(path: Path, clip: np.ndarray) -> None:
-    first, *rest = (Image.fromarray(frame) for frame in enlarged(clip))
-    first.save(path, save_all=True, append_images=rest, duration=MILLISECONDS, loop=0, quality=80)
+def write_moving(path: Path, clips: Sequence[np.ndarray], labels: Sequence[str]) -> None:
+    """The clips side by side, playing, each with its label above."""
+    larger = [enlarged(clip) for clip in clips]
+    pages = [moment([clip[i] for clip in larger], labels) for i in range(len(larger[0]))]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    duration = [MILLISECONDS] * (len(pages) - 1) + [LAST]
+    pages[0].save(path, save_all=True, append_images=pages[1:], duration=duration, loop=0, quality=75, method=6)
     say(f"* {path.relative_to(ROOT)}")
+
+
+def moment(frames: Sequence[np.ndarray], labels: Sequence[str]) -> Image.Image:
+    """A frame of every clip, in rows of COLUMNS."""
+    size = frames[0].shape[0]
+    columns, rows = min(COLUMNS, len(frames)), -(-len(frames) // COLUMNS)
+    page = Image.new("RGB", (columns * (size + GAP) + GAP, rows * (size + LABEL + GAP) + GAP), PAPER)
+    draw = ImageDraw.Draw(page)
+    for i, (frame, label) in enumerate(zip(frames, labels, strict=True)):
+        left, top = GAP + i % COLUMNS * (size + GAP), GAP + i // COLUMNS * (size + LABEL + GAP)
+        draw.text((left, top), label, font=fitting(label, size), fill=INK)
+        page.paste(Image.fromarray(frame), (left, top + LABEL))
+    return page
+
+
+def fitting(label: str, width: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """The largest font up to the height of a label in which it is no wider than its clip."""
+    fonts = [ImageFont.load_default(size) for size in range(LABEL - 4, 6, -1)]
+    return next((font for font in fonts if font.getlength(label) <= width), fonts[-1])
 
 
 if __name__ == "__main__":
