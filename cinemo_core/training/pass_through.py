@@ -21,6 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..models.cinemo.attention import RelativePositionBias
 from ..models.cinemo.blocks import Downsample, SpatioTemporalTransformer
 from ..models.cinemo.config import NORM_GROUPS
 from ..models.cinemo.embeddings import NUM_BUCKETS
@@ -73,6 +74,7 @@ def pass_through(unet: CinemoUNet, subtract: bool = True) -> bool:
     channels = unet.config.in_channels
     if unet.config.widths[0] != GROUP * NORM_GROUPS or not isinstance(last[-1], SpatioTemporalTransformer):
         return False
+    look_at_first_frame(unet)
     held = Held()
     split_input(held, first[0], channels)
     keep_constants_out(held, unet, channels)
@@ -82,6 +84,13 @@ def pass_through(unet: CinemoUNet, subtract: bool = True) -> bool:
     join_output(held, unet.out, channels)
     held.hold()
     return True
+
+
+def look_at_first_frame(unet: CinemoUNet) -> None:
+    """In every transformer, one head of temporal attention begins with its eyes on frame 0: what is drawn is found there."""
+    for module in unet.modules():
+        if isinstance(module, RelativePositionBias):
+            module.relative_attention_bias.weight[:, 0] = look_back()
 
 
 def split_input(held: Held, conv: Any, channels: int) -> None:

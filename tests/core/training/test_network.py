@@ -9,6 +9,7 @@ from cinemo_pack.cinemo_core.errors import CheckpointError
 from cinemo_pack.cinemo_core.models.cinemo import blocks, keys
 from cinemo_pack.cinemo_core.models.cinemo.attention import GEGLU, FeedForward
 from cinemo_pack.cinemo_core.models.cinemo.config import CinemoConfig
+from cinemo_pack.cinemo_core.models.cinemo.embeddings import temporal_positions
 from cinemo_pack.cinemo_core.schedule import alphas_cumprod
 from cinemo_pack.cinemo_core.training import network
 from cinemo_pack.cinemo_core.training.config import UNet
@@ -229,13 +230,28 @@ class TestPassThrough:
             with torch.no_grad():
                 for parameter in unet.parameters():
                     parameter -= 1e-3 * parameter.grad.sign()
-        norms = ("norm1", "norm2", "norm3", "norm_temp")  # set as a whole, held in part
+        not_held = ("norm1", "norm2", "norm3", "norm_temp", "relative_attention_bias")  # set, and held in part at most
         for name, parameter in unet.named_parameters():
             moved = (parameter != made[name]).float().mean()
             assert moved > 0, name
-            if not any(norm in name for norm in norms):
+            if not any(part in name for part in not_held):
                 assert torch.equal(parameter[made[name] != before[name]], made[name][made[name] != before[name]]), name
         assert (unet.output_blocks[-1][1].norm.weight == 99).sum() == 8
+
+    @torch.no_grad()
+    def test_every_transformer_begins_with_its_eyes_on_frame_0(self):
+        unet = network.from_scratch(self.CONFIG, 0)
+        pass_through(unet)
+        positions = temporal_positions(16, [48], torch.float32, torch.device("cpu"))
+        layers = [module for module in unet.modules() if isinstance(module, network.TemporalAttention)]
+        tokens = torch.randn(16, 4, 96, generator=torch.Generator().manual_seed(0))
+        for layer in layers:
+            changes = []
+            for frame in (0, 5):
+                other = tokens.clone()
+                other[frame] += 1
+                changes.append((layer(other, positions) - layer(tokens, positions))[10].abs().mean())
+            assert changes[0] > 3 * changes[1]
 
     @pytest.mark.parametrize("sizes", [{"width": 64}, {"width": 96, "attention": (False, True)}])
     def test_sizes_that_do_not_allow_it_are_left_alone(self, sizes):
