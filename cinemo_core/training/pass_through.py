@@ -36,14 +36,18 @@ PAIR, TURN = 3, 19.0  # the rotary pair whose angle grows to about 150 degrees o
 
 
 class Held:
-    """Sets coordinates of parameters, and keeps them from training."""
+    """Values for some coordinates of parameters, which shall not train."""
 
     def __init__(self) -> None:
+        self.values: dict[nn.Parameter, Tensor] = {}
         self.masks: dict[nn.Parameter, Tensor] = {}
 
     def set(self, parameter: Any, place: Any, value: Any) -> None:
-        parameter[place] = value
-        self.masks.setdefault(parameter, torch.zeros_like(parameter, dtype=torch.bool))[place] = True
+        if parameter not in self.values:
+            self.values[parameter] = parameter.detach().clone()
+            self.masks[parameter] = torch.zeros_like(parameter, dtype=torch.bool)
+        self.values[parameter][place] = value
+        self.masks[parameter][place] = True
 
     def only(self, layer: Any, row: int, column: int, weight: float) -> None:
         """Let an output of a linear layer or convolution be this input, times `weight`, and nothing else."""
@@ -56,12 +60,17 @@ class Held:
         """Let a layer not read these inputs."""
         self.set(layer.weight, (slice(None), columns), 0)
 
-    def hold(self) -> None:
+    def are_there(self) -> bool:
+        """Whether the parameters have these values already, up to half precision."""
+        return all(torch.allclose(p[self.masks[p]], self.values[p][self.masks[p]], rtol=1e-3) for p in self.values)
+
+    @torch.no_grad()
+    def write_and_hold(self) -> None:
         for parameter, mask in self.masks.items():
+            parameter.copy_(self.values[parameter])
             parameter.register_hook(lambda gradient, mask=mask: gradient.masked_fill(mask.to(gradient.device), 0))
 
 
-@torch.no_grad()
 def pass_through(unet: CinemoUNet, subtract: bool = True) -> bool:
     """Give these weights to a UNet whose blocks begin as identities, and hold them. Returns whether its sizes allow it.
 
@@ -69,23 +78,47 @@ def pass_through(unet: CinemoUNet, subtract: bool = True) -> bool:
     network that learns the noise of the frames themselves shall not. Weight decay, which needs no gradient, would still move
     what is held: train with 0.
     """
+    if not allows(unet):
+        return False
+    look_at_first_frame(unet)
+    if subtract:
+        make_norms_linear(unet)
+    copy_of_input(unet, subtract).write_and_hold()
+    return True
+
+
+def hold_again(unet: CinemoUNet, subtract: bool = True) -> bool:
+    """Hold the copy in a UNet that was trained from such a start. Returns whether it was."""
+    if not allows(unet):
+        return False
+    held = copy_of_input(unet, subtract)
+    if held.are_there():
+        held.write_and_hold()
+        return True
+    return False
+
+
+def allows(unet: CinemoUNet) -> bool:
+    last = list(unet.output_blocks[-1].children())
+    return unet.config.widths[0] == GROUP * NORM_GROUPS and isinstance(last[-1], SpatioTemporalTransformer)
+
+
+def copy_of_input(unet: CinemoUNet, subtract: bool) -> Held:
+    """Steps 1 to 4."""
+    held = Held()
     first: Any = unet.input_blocks[0]
     last: Any = list(unet.output_blocks[-1].children())
     channels = unet.config.in_channels
-    if unet.config.widths[0] != GROUP * NORM_GROUPS or not isinstance(last[-1], SpatioTemporalTransformer):
-        return False
-    look_at_first_frame(unet)
-    held = Held()
     split_input(held, first[0], channels)
     keep_constants_out(held, unet, channels)
     take_skip(held, last[0], channels)
     if subtract:
         subtract_first_frame(held, last[-1], channels)
     join_output(held, unet.out, channels)
-    held.hold()
-    return True
+    return held
 
 
+@torch.no_grad()
 def look_at_first_frame(unet: CinemoUNet) -> None:
     """In every transformer, one head of temporal attention begins with its eyes on frame 0: what is drawn is found there."""
     for module in unet.modules():
@@ -144,11 +177,8 @@ def subtract_first_frame(held: Held, transformer: Any, channels: int) -> None:
 
     block = transformer.transformer_blocks[0]
     kept = [*value, *opposite, *negative, *constant]
-    mean = TOKEN_CONSTANT * channels / width
-    deviation = math.sqrt(TOKEN_CONSTANT**2 * channels / width - mean**2)
+    mean, deviation = of_tokens(channels, width)
     for norm in (block.norm1, block.norm2, block.norm_temp, block.norm3):
-        norm.weight.fill_(deviation)
-        norm.bias.fill_(mean)
         held.set(norm.weight, kept, deviation)
         held.set(norm.bias, kept, mean)
         held.set(norm.weight, constant, 0)
@@ -168,6 +198,23 @@ def subtract_first_frame(held: Held, transformer: Any, channels: int) -> None:
         held.only(attention.to_v, c, value[c], 0.5)
         held.set(attention.to_v.weight, (c, opposite[c]), -0.5)
         held.only(attention.to_out[0], negative[c], c, -1.0)
+
+
+@torch.no_grad()
+def make_norms_linear(unet: CinemoUNet) -> None:
+    """Let the LayerNorms of step 3 pass on all else, too, as it is; it trains."""
+    last: Any = list(unet.output_blocks[-1].children())
+    block = last[-1].transformer_blocks[0]
+    mean, deviation = of_tokens(unet.config.in_channels, unet.config.widths[0])
+    for norm in (block.norm1, block.norm2, block.norm_temp, block.norm3):
+        norm.weight.fill_(deviation)
+        norm.bias.fill_(mean)
+
+
+def of_tokens(channels: int, width: int) -> tuple[float, float]:
+    """Mean and deviation of a token, which its constants decide."""
+    mean = TOKEN_CONSTANT * channels / width
+    return mean, math.sqrt(TOKEN_CONSTANT**2 * channels / width - mean**2)
 
 
 def join_output(held: Held, out: Any, channels: int) -> None:

@@ -10,7 +10,7 @@ from . import network, text
 from .config import SCRATCH, Config
 from .lora import add_lora
 from .objective import RESIDUAL
-from .pass_through import pass_through
+from .pass_through import hold_again, pass_through
 from .seeds import number
 
 
@@ -52,7 +52,9 @@ def make_unet(config: Config, context_dim: int) -> CinemoUNet:
         unet = network.from_scratch(config.unet.config(context_dim), number(config.run.seed, "unet"))
         pass_through(unet, subtract=config.objective.prediction == RESIDUAL)
         return unet
-    return network.load(Path(config.model.start), config.unet.motion_dim, number(config.run.seed, "unet"))
+    unet = network.load(Path(config.model.start), config.unet.motion_dim, number(config.run.seed, "unet"))
+    hold_again(unet, subtract=config.objective.prediction == RESIDUAL)
+    return unet
 
 
 def make_text_encoder(config: Config) -> Any:

@@ -9,12 +9,15 @@ from ..checkpoint import compare, read_shapes, read_state_dict
 from ..errors import CheckpointError
 from ..folder import find_weights, read_config
 from ..models.clip_text import keys
+from .bag_of_words import bag_of_words
 
 
 def from_scratch(config: keys.CLIPTextConfig, seed: int) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return build(config)
+        encoder = build(config)
+    bag_of_words(encoder, torch.Generator().manual_seed(seed))
+    return encoder
 
 
 def load(folder: Path) -> nn.Module:

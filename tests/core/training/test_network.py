@@ -13,7 +13,7 @@ from cinemo_pack.cinemo_core.models.cinemo.embeddings import temporal_positions
 from cinemo_pack.cinemo_core.schedule import alphas_cumprod
 from cinemo_pack.cinemo_core.training import network
 from cinemo_pack.cinemo_core.training.config import UNet
-from cinemo_pack.cinemo_core.training.pass_through import pass_through
+from cinemo_pack.cinemo_core.training.pass_through import hold_again, pass_through
 from safetensors.torch import save_file
 from torch import nn
 
@@ -237,6 +237,17 @@ class TestPassThrough:
             if not any(part in name for part in not_held):
                 assert torch.equal(parameter[made[name] != before[name]], made[name][made[name] != before[name]]), name
         assert (unet.output_blocks[-1][1].norm.weight == 99).sum() == 8
+
+    def test_a_run_that_goes_on_from_such_a_network_holds_the_copy_again(self):
+        trained, other = network.from_scratch(self.CONFIG, 0), network.from_scratch(self.CONFIG, 0)
+        pass_through(trained)
+        loaded = network.from_scratch(self.CONFIG, 1)
+        loaded.load_state_dict(trained.half().float().state_dict())
+        assert hold_again(loaded) and not hold_again(other)
+        z0, _, _, noisy = self.seen(300)
+        out = loaded(torch.cat([z0, noisy + z0], dim=1).flatten(0, 1), torch.full((16,), 300), torch.randn(1, 77, 32), torch.tensor([90]))
+        out.square().mean().backward()
+        assert not loaded.input_blocks[0][0].weight.grad[:12].any() and loaded.input_blocks[0][0].weight.grad[12:].any()
 
     @torch.no_grad()
     def test_every_transformer_begins_with_its_eyes_on_frame_0(self):
