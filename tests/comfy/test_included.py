@@ -17,10 +17,10 @@ from cinemo_pack.cinemo_core.evaluation.claims.claims import measured_bucket
 from cinemo_pack.cinemo_core.evaluation.claims.direction import read_direction
 
 MEGABYTES = 40
-STEPS, CFG = 25, 7.5
+STEPS, CFG = 25, 3.0
 SEEDS = (0, 1)  # each on a picture of its own
 not_yet = pytest.mark.xfail(
-    strict=True, reason="These weights are of too short a training: they follow neither bucket nor caption (docs/nano.md)."
+    strict=True, reason="These weights are of too short a training: the caption does not set the direction (docs/nano.md)."
 )
 
 
@@ -70,10 +70,9 @@ def test_it_is_offered_and_gives_way_to_what_the_person_has(model_folders):
     assert files.unet_default() == "zoo/unet"
 
 
-@not_yet
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_higher_bucket_moves_more(animate, seed):
-    low, middle, high = (measured_bucket(animate("the camera zooms in", bucket, seed)) for bucket in (1, 9, 17))
+    low, middle, high = (measured_bucket(animate("the camera zooms in", bucket, seed)) for bucket in (0, 10, 19))
     assert low + 3 < middle < high - 3
 
 
