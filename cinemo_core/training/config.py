@@ -162,6 +162,7 @@ class Optimizer:
     """How it learns."""
 
     learning_rate: float = key(1e-4, low=0.0)
+    output_rate: float = key(1.0, low=0.0, high=1.0)
     betas: tuple[float, float] = key((0.9, 0.999), low=0.0, high=1.0)
     weight_decay: float = key(0.01, low=0.0)
     schedule: str = key("constant", choices=("constant", "cosine", "linear"))

@@ -13,6 +13,7 @@ from ..schedule import alphas_cumprod
 from . import checkpoints, frozen
 from .config import Config
 from .logs import LossLog, tracker
+from .network import output_layers
 from .optimiser import make_ema, make_optimizer, make_schedule
 from .start import make_networks
 from .trainee import Trainee
@@ -87,7 +88,7 @@ def make_run(config: Config, accelerator: Any, vae: Any, tokenizer: frozen.Token
     text_encoder.to(accelerator.device)
     trainee = Trainee(unet, text_encoder if config.model.train_text_encoder else None)
     parameters = [p for p in trainee.parameters() if p.requires_grad]
-    optimizer = make_optimizer(config.optimizer, trainee, accelerator.device)
+    optimizer = make_optimizer(config.optimizer, trainee, accelerator.device, output_layers(unet))
     schedule = make_schedule(config.optimizer, optimizer, config.run.steps)
     progress = checkpoints.Progress()
     prepared, optimizer = accelerator.prepare(trainee, optimizer)

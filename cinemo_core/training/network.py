@@ -116,6 +116,17 @@ def stand_ins(state_dict: Mapping[str, Tensor], json_config: Mapping[str, Any], 
     return {name: torch.empty(shape, device="meta") for name, shape in wanted.items() if name not in state_dict}
 
 
+def output_layers(unet: CinemoUNet) -> list[nn.Module]:
+    """The layers behind which nothing but the last norm lies."""
+    layers: list[nn.Module] = [unet.out]
+    for module in unet.output_blocks[-1].modules():
+        if isinstance(module, ResBlock):
+            layers += [module.out_layers, module.skip_connection]
+        elif isinstance(module, SpatioTemporalTransformer):
+            layers.append(module.proj_out)
+    return layers
+
+
 def zero(layer: nn.Module) -> None:
     for parameter in layer.parameters():
         nn.init.zeros_(parameter)

@@ -12,7 +12,8 @@ from cinemo_pack.cinemo_core.models.cinemo.config import CinemoConfig
 from cinemo_pack.cinemo_core.models.cinemo.embeddings import temporal_positions
 from cinemo_pack.cinemo_core.schedule import alphas_cumprod
 from cinemo_pack.cinemo_core.training import network
-from cinemo_pack.cinemo_core.training.config import UNet
+from cinemo_pack.cinemo_core.training.config import Optimizer, UNet
+from cinemo_pack.cinemo_core.training.optimiser import make_optimizer
 from cinemo_pack.cinemo_core.training.pass_through import hold_again, pass_through
 from safetensors.torch import save_file
 from torch import nn
@@ -119,6 +120,18 @@ def test_from_scratch_is_seeded_and_predicts_nothing_yet():
     for (name, a), b, c in zip(unet.named_parameters(), same.parameters(), other.parameters(), strict=True):
         assert torch.equal(a, b), name
         assert torch.equal(a, c) == (not a.any() or bool((a == 1).all())), name
+
+
+def test_the_output_rate_slows_what_writes_the_output_and_nothing_else():
+    unet = network.from_scratch(CONFIG, 0)
+    options = Optimizer(learning_rate=1e-3, output_rate=0.1)
+    optimizer = make_optimizer(options, unet, torch.device("cpu"), network.output_layers(unet))
+    rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
+    slow = {name for name, p in unet.named_parameters() if rates[id(p)] == pytest.approx(1e-4)}
+    layers = ("out.", "output_blocks.3.0.out_layers.", "output_blocks.3.0.skip_connection.", "output_blocks.3.1.proj_out.")
+    assert slow == {name for name, _ in unet.named_parameters() if name.startswith(layers)} and len(slow) >= 8
+    assert all(rate in (pytest.approx(1e-3), pytest.approx(1e-4)) for rate in rates.values()) and len(rates) == len(list(unet.parameters()))
+    assert len(make_optimizer(Optimizer(), unet, torch.device("cpu"), network.output_layers(unet)).param_groups) == 2
 
 
 def image_unet(layout: str) -> tuple[dict[str, torch.Tensor], nn.Module]:
