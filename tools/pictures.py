@@ -24,8 +24,7 @@ MILLISECONDS, LAST = 125, 700  # per frame: 8 frames a second, as the workflows 
 PICTURES = 5  # for each motion of the camera: the held-out photographs and a scene
 COLUMNS = 5
 LABEL, GAP, INK, PAPER = 16, 4, (225, 225, 230), (24, 24, 28)
-GALLERY = ROOT / "docs" / "pictures"
-HELP = ROOT / "web" / "docs" / "pictures"
+OUTPUT = ROOT / "output" / "pictures"
 
 
 def main() -> None:
@@ -43,8 +42,8 @@ def gallery(animator: Animator, cases: Sequence[Case]) -> None:
     """Contact sheet and moving picture of many motions: every one of the camera, and of things."""
     tasks = [Task(case.image, case.caption, max(case.bucket, 8), seed) for seed, case in enumerate(cases)]
     clips = animate(animator, tasks)
-    write_sheet(GALLERY / "gallery_sheet.webp", clips, [f"bucket {task.bucket}: {task.caption}" for task in tasks])
-    write_moving(GALLERY / "gallery.webp", clips, [task.caption.removeprefix("the ") for task in tasks])
+    write_sheet(OUTPUT / "gallery_sheet.webp", clips, [f"bucket {task.bucket}: {task.caption}" for task in tasks])
+    write_moving(OUTPUT / "gallery.webp", clips, [task.caption.removeprefix("the ") for task in tasks])
 
 
 def help_pages(animator: Animator, case: Case) -> None:
@@ -61,16 +60,16 @@ def help_pages(animator: Animator, case: Case) -> None:
     }
     for name, columns in sheets.items():
         labels, tasks = zip(*columns, strict=True)
-        write_moving(HELP / f"{name}.webp", animate(animator, tasks), labels)
+        write_moving(OUTPUT / f"{name}.webp", animate(animator, tasks), labels)
     animators = {
         "cfg": {f"cfg {cfg}": replace(animator, cfg=cfg) for cfg in (1.0, 3.0, 7.5, 15.0)},
         "steps": {f"steps {steps}": replace(animator, steps=steps) for steps in (5, 10, 25, 50)},
     }
     for name, settings in animators.items():
-        write_moving(HELP / f"{name}.webp", [animate(who, [base])[0] for who in settings.values()], list(settings))
+        write_moving(OUTPUT / f"{name}.webp", [animate(who, [base])[0] for who in settings.values()], list(settings))
     (clip,) = animate(animator, [base])
     gains = (0.0, 0.5, 1.0, 1.5, 2.0)
-    write_moving(HELP / "gain.webp", [amplified(animator, clip, gain) for gain in gains], [f"gain {gain}" for gain in gains])
+    write_moving(OUTPUT / "gain.webp", [amplified(animator, clip, gain) for gain in gains], [f"gain {gain}" for gain in gains])
 
 
 def amplified(animator: Animator, clip: np.ndarray, gain: float) -> np.ndarray:
@@ -84,7 +83,7 @@ def how_it_works(animator: Animator, case: Case) -> None:
     (clip,) = animate(animator, [Task(case.image, case.caption, 14, 1)])
     residual = (clip.astype(np.int16) - clip[:1] + 128).clip(0, 255).astype(np.uint8)
     labels = ("what the network denoises: each frame minus the first", f"that plus the first frame, the input: {case.caption}")
-    write_sheet(GALLERY / "how_it_works.webp", [residual, clip], labels)
+    write_sheet(OUTPUT / "how_it_works.webp", [residual, clip], labels)
 
 
 def animate(animator: Animator, tasks: Sequence[Task]) -> list[np.ndarray]:

@@ -15,13 +15,13 @@ def tokens(*words: int) -> torch.Tensor:
 
 @pytest.mark.parametrize("sizes", [{}, {"width": 96, "layers": 1, "heads": 3}])
 def test_one_word_makes_a_difference_at_every_place(sizes):
-    """As a share of what the UNet reads; transformers' own initial weights give less than 0.02 for it."""
+    """As a share of what the UNet reads; transformers' own initial weights give 0.001 at the last places."""
     encoder = text.from_scratch(Text(**sizes).config(), 0).eval()
     with torch.no_grad():
         left, right = text.encode(encoder, torch.stack([tokens(THE, CAMERA, PANS, LEFT), tokens(THE, CAMERA, PANS, RIGHT)]))
     behind = slice(5, None)  # the places that follow the word; those before cannot know of it
     share = (left - right).square().mean(1)[behind] / (left.square().mean(1) + right.square().mean(1))[behind]
-    assert share.min() > 0.05
+    assert share.min() > 0.1
 
 
 def test_the_words_count_and_not_how_many_places_are_left_empty():
