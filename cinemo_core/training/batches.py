@@ -83,9 +83,16 @@ class Examples(torch.utils.data.Dataset):
             noise += self.objective.noise_offset * torch.randn(frames - 1, size[0], 1, 1, generator=generator)
         timestep = int(torch.randint(NUM_TRAIN_TIMESTEPS, (), generator=generator))
         dropped = float(torch.rand((), generator=generator)) < self.objective.text_dropout
+        if float(torch.rand((), generator=generator)) < self.objective.high_noise:
+            timestep = to_high_noise(timestep)
         return Example(
             clip.clip, noise, timestep, motion_id_for_training(clip.ssim, self.objective.motion), "" if dropped else clip.caption
         )
+
+
+def to_high_noise(timestep: int) -> int:
+    """A timestep of all, moved into the noisiest quarter, where X_t does not yet show the motion and only the caption tells it."""
+    return NUM_TRAIN_TIMESTEPS - 1 - (NUM_TRAIN_TIMESTEPS - 1 - timestep) // 4
 
 
 class Positions(torch.utils.data.Sampler):

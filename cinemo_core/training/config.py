@@ -151,6 +151,7 @@ class Objective:
     noise_offset: float = key(0.0, low=0.0, high=1.0)
     min_snr_gamma: float = key(0.0, low=0.0)
     snr_power: float = key(0.0, low=0.0, high=1.0)
+    high_noise: float = key(0.0, low=0.0, high=1.0)
 
     def __post_init__(self) -> None:
         if self.min_snr_gamma and self.snr_power:
@@ -163,6 +164,8 @@ class Optimizer:
 
     learning_rate: float = key(1e-4, low=0.0)
     output_rate: float = key(1.0, low=0.0, high=1.0)
+    text_rate: float = key(1.0, low=0.0, high=1.0)
+    muon_rate: float = key(0.0, low=0.0)
     betas: tuple[float, float] = key((0.9, 0.999), low=0.0, high=1.0)
     weight_decay: float = key(0.01, low=0.0)
     schedule: str = key("constant", choices=("constant", "cosine", "linear"))

@@ -13,8 +13,8 @@ from ..schedule import alphas_cumprod
 from . import checkpoints, frozen
 from .config import Config
 from .logs import LossLog, tracker
-from .network import output_layers
-from .optimiser import make_ema, make_optimizer, make_schedule
+from .network import matrices, output_layers
+from .optimiser import Slowed, make_ema, make_optimizers, make_schedule
 from .start import make_networks
 from .trainee import Trainee
 
@@ -35,8 +35,8 @@ class Run:
     vae: Any
     tokenizer: frozen.Tokenizer
     prepared: Any
-    optimizer: Any
-    schedule: Any
+    optimizers: list[Any]
+    schedules: list[Any]
     parameters: list[nn.Parameter]
     ema: Any
     progress: checkpoints.Progress
@@ -72,6 +72,8 @@ def make_accelerator(config: Config) -> Any:
         step_scheduler_with_optimizer=False,
     )
     sharded = str(accelerator.distributed_type).rpartition(".")[2] in SHARDED
+    if sharded and config.optimizer.muon_rate:
+        raise InputError("optimizer.muon_rate is set, but FSDP and DeepSpeed cut the matrices in pieces; set optimizer.muon_rate = 0.")
     if sharded and config.validation.cases:
         raise InputError(
             "validation.cases needs the whole network in each process, but FSDP and DeepSpeed spread it; "
@@ -88,12 +90,14 @@ def make_run(config: Config, accelerator: Any, vae: Any, tokenizer: frozen.Token
     text_encoder.to(accelerator.device)
     trainee = Trainee(unet, text_encoder if config.model.train_text_encoder else None)
     parameters = [p for p in trainee.parameters() if p.requires_grad]
-    optimizer = make_optimizer(config.optimizer, trainee, accelerator.device, output_layers(unet))
-    schedule = make_schedule(config.optimizer, optimizer, config.run.steps)
+    options = config.optimizer
+    slowed = [Slowed(layer, options.output_rate) for layer in output_layers(unet)] + [Slowed(text_encoder, options.text_rate)]
+    optimizers = make_optimizers(options, trainee, accelerator.device, slowed, matrices(unet))
+    schedules = [make_schedule(options, optimizer, config.run.steps) for optimizer in optimizers]
     progress = checkpoints.Progress()
-    prepared, optimizer = accelerator.prepare(trainee, optimizer)
-    ema = make_ema(config.optimizer.ema, parameters, accelerator)
-    accelerator.register_for_checkpointing(progress, schedule, *([ema] if ema else []))
+    prepared, *optimizers = accelerator.prepare(trainee, *optimizers)
+    ema = make_ema(options.ema, parameters, accelerator)
+    accelerator.register_for_checkpointing(progress, *schedules, *([ema] if ema else []))
 
     frozen_names = {name for name, parameter in trainee.named_parameters() if not parameter.requires_grad}
     if frozen_names:  # a checkpoint of a LoRA need not hold the UNet that it adapts
@@ -104,7 +108,7 @@ def make_run(config: Config, accelerator: Any, vae: Any, tokenizer: frozen.Token
     log = LossLog(config.output)
     alphas = alphas_cumprod().to(accelerator.device)
     return Run(
-        config, accelerator, trainee, text_encoder, vae, tokenizer, prepared, optimizer, schedule, parameters, ema, progress, log, alphas
+        config, accelerator, trainee, text_encoder, vae, tokenizer, prepared, optimizers, schedules, parameters, ema, progress, log, alphas
     )
 
 

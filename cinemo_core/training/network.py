@@ -17,7 +17,7 @@ from ..checkpoint import compare, describe, read_state_dict, shapes_of
 from ..convert import find_unet
 from ..errors import CheckpointError
 from ..folder import read_config
-from ..models.cinemo.attention import TemporalAttention
+from ..models.cinemo.attention import TemporalAttention, TransformerBlock
 from ..models.cinemo.blocks import ResBlock, SpatioTemporalTransformer
 from ..models.cinemo.config import CinemoConfig
 from ..models.cinemo.embeddings import NUM_BUCKETS
@@ -125,6 +125,13 @@ def output_layers(unet: CinemoUNet) -> list[nn.Module]:
         elif isinstance(module, SpatioTemporalTransformer):
             layers.append(module.proj_out)
     return layers
+
+
+def matrices(unet: CinemoUNet) -> list[nn.Parameter]:
+    """The weights of attention and feed-forward in the transformers."""
+    blocks = [block for block in unet.modules() if isinstance(block, TransformerBlock)]
+    embeddings = {id(layer.weight) for layer in unet.modules() if isinstance(layer, nn.Embedding)}
+    return [p for block in blocks for p in block.parameters() if p.ndim == 2 and id(p) not in embeddings]
 
 
 def zero(layer: nn.Module) -> None:

@@ -1,8 +1,8 @@
 """Optimiser, learning-rate schedule and moving average of the weights, by torch and diffusers."""
 
 import importlib.util
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Sequence, Set
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -11,25 +11,39 @@ from ..errors import InputError
 from .config import Optimizer
 
 
-def make_optimizer(options: Optimizer, module: nn.Module, device: torch.device, writers: Iterable[nn.Module] = ()) -> torch.optim.Optimizer:
-    """AdamW over the parameters that train; vectors (norms, biases) and embeddings are not decayed.
+class Slowed(NamedTuple):
+    """A layer and its share of the learning rate."""
 
-    writers: layers that write the output, which `output_rate` slows: Adam moves every weight by about the learning rate, whatever the
-    gradient, and where noise prevails, the noise to be found differs from X_t by less than such steps of theirs make.
-    """
+    layer: nn.Module
+    share: float
+
+
+def make_optimizers(
+    options: Optimizer, module: nn.Module, device: torch.device, slowed: Sequence[Slowed] = (), matrices: Sequence[nn.Parameter] = ()
+) -> list[torch.optim.Optimizer]:
+    """AdamW for all parameters that train; with `muon_rate`, Muon for those of the matrices. Raises InputError if torch has none."""
+    if not options.muon_rate:
+        return [make_optimizer(options, module, device, slowed)]
+    if not hasattr(torch.optim, "Muon"):
+        raise InputError(f"optimizer.muon_rate needs torch 2.9 or newer, and this is {torch.__version__}; update it, or unset the key.")
+    trained = [p for p in matrices if p.requires_grad]
+    muon = torch.optim.Muon(trained, lr=options.muon_rate, weight_decay=options.weight_decay)
+    return [make_optimizer(options, module, device, slowed, {id(p) for p in trained}), muon]
+
+
+def make_optimizer(
+    options: Optimizer, module: nn.Module, device: torch.device, slowed: Sequence[Slowed] = (), without: Set[int] = frozenset()
+) -> torch.optim.Optimizer:
+    """AdamW over the parameters that train, but those whose id is in `without`; vectors (norms, biases) and embeddings are not decayed."""
     embeddings = {id(m.weight) for m in module.modules() if isinstance(m, nn.Embedding)}
-    slow = {id(p) for layer in writers for p in layer.parameters()} if options.output_rate != 1 else set()
-    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    shares = {id(p): share for layer, share in slowed for p in layer.parameters()}
+    groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
     for p in module.parameters():
-        if p.requires_grad:
-            groups.setdefault((id(p) in slow, p.ndim <= 1 or id(p) in embeddings), []).append(p)
+        if p.requires_grad and id(p) not in without:
+            groups.setdefault((shares.get(id(p), 1.0), p.ndim <= 1 or id(p) in embeddings), []).append(p)
     parameters = [
-        {
-            "params": groups[key],
-            "lr": options.learning_rate * (options.output_rate if key[0] else 1.0),
-            "weight_decay": 0.0 if key[1] else options.weight_decay,
-        }
-        for key in sorted(groups)
+        {"params": groups[key], "lr": options.learning_rate * key[0], "weight_decay": 0.0 if key[1] else options.weight_decay}
+        for key in sorted(groups, reverse=True)
     ]
     arguments: dict[str, Any] = {"lr": options.learning_rate, "betas": options.betas}
     if options.eight_bit:

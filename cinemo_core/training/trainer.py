@@ -106,10 +106,12 @@ def steps(run: Run, clips: Any) -> Iterator[Tensor]:
             accelerator.backward(loss)
             if accelerator.sync_gradients and config.optimizer.clip_norm:
                 accelerator.clip_grad_norm_(run.parameters, config.optimizer.clip_norm)
-            run.optimizer.step()
-            run.optimizer.zero_grad()
+            for optimizer in run.optimizers:
+                optimizer.step()
+                optimizer.zero_grad()
         if accelerator.sync_gradients:
-            run.schedule.step()
+            for schedule in run.schedules:
+                schedule.step()
             progress.step += 1
             progress.position += per_step
             yield torch.stack(losses)
@@ -140,7 +142,7 @@ def inputs(run: Run, batch: Batch) -> dict[str, Tensor]:
 
 def report(run: Run, loss: Tensor, bar: Any) -> None:
     """Write the mean loss of a step's batches in all processes. Raises InputError if it is not finite."""
-    step, rate = run.progress.step, run.schedule.get_last_lr()[0]
+    step, rate = run.progress.step, run.schedules[0].get_last_lr()[0]
     value = run.accelerator.reduce(loss, "mean").item()
     check_loss(value, step)
     bar.set_postfix(loss=f"{value:.4f}", refresh=False)

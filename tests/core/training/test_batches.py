@@ -65,6 +65,15 @@ def test_switches():
     assert {e.motion_id for e in (examples(motion="none")[p] for p in range(50))} == {99}
 
 
+def test_a_share_of_the_examples_is_drawn_from_the_noisiest_quarter():
+    """The others stay as they are."""
+    usual, high, half = ([examples(high_noise=share)[p].timestep for p in range(2000)] for share in (0.0, 1.0, 0.5))
+    assert min(high) == 750 and max(high) == 999
+    assert sum(high) / len(high) == pytest.approx(874.5, abs=5)
+    assert sum(a != b for a, b in zip(usual, half, strict=True)) / 2000 == pytest.approx(0.5, abs=0.04)
+    assert all(a in (b, c) for a, b, c in zip(half, usual, high, strict=True))
+
+
 def test_noise_offset_moves_whole_frames():
     plain = torch.stack([examples()[p].noise for p in range(3000)])
     offset = torch.stack([examples(noise_offset=0.5)[p].noise for p in range(3000)])

@@ -13,7 +13,7 @@ from cinemo_pack.cinemo_core.models.cinemo.embeddings import temporal_positions
 from cinemo_pack.cinemo_core.schedule import alphas_cumprod
 from cinemo_pack.cinemo_core.training import network
 from cinemo_pack.cinemo_core.training.config import Optimizer, UNet
-from cinemo_pack.cinemo_core.training.optimiser import make_optimizer
+from cinemo_pack.cinemo_core.training.optimiser import Slowed, make_optimizer, make_optimizers
 from cinemo_pack.cinemo_core.training.pass_through import hold_again, pass_through
 from safetensors.torch import save_file
 from torch import nn
@@ -122,16 +122,29 @@ def test_from_scratch_is_seeded_and_predicts_nothing_yet():
         assert torch.equal(a, c) == (not a.any() or bool((a == 1).all())), name
 
 
-def test_the_output_rate_slows_what_writes_the_output_and_nothing_else():
+def test_the_layers_that_write_the_output_can_be_slowed_and_no_others_are():
     unet = network.from_scratch(CONFIG, 0)
-    options = Optimizer(learning_rate=1e-3, output_rate=0.1)
-    optimizer = make_optimizer(options, unet, torch.device("cpu"), network.output_layers(unet))
+    slowed = [Slowed(layer, 0.1) for layer in network.output_layers(unet)]
+    optimizer = make_optimizer(Optimizer(learning_rate=1e-3), unet, torch.device("cpu"), slowed)
     rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
     slow = {name for name, p in unet.named_parameters() if rates[id(p)] == pytest.approx(1e-4)}
     layers = ("out.", "output_blocks.3.0.out_layers.", "output_blocks.3.0.skip_connection.", "output_blocks.3.1.proj_out.")
     assert slow == {name for name, _ in unet.named_parameters() if name.startswith(layers)} and len(slow) >= 8
     assert all(rate in (pytest.approx(1e-3), pytest.approx(1e-4)) for rate in rates.values()) and len(rates) == len(list(unet.parameters()))
-    assert len(make_optimizer(Optimizer(), unet, torch.device("cpu"), network.output_layers(unet)).param_groups) == 2
+    assert len(make_optimizer(Optimizer(), unet, torch.device("cpu")).param_groups) == 2
+
+
+def test_muon_takes_the_matrices_of_the_transformers_and_adamw_the_rest():
+    unet = network.from_scratch(CONFIG, 0)
+    assert len(make_optimizers(Optimizer(), unet, torch.device("cpu"), (), network.matrices(unet))) == 1
+    adamw, muon = make_optimizers(Optimizer(muon_rate=0.01), unet, torch.device("cpu"), (), network.matrices(unet))
+    names = {id(p): name for name, p in unet.named_parameters()}
+    by_muon, by_adamw = ([names[id(p)] for group in o.param_groups for p in group["params"]] for o in (muon, adamw))
+    assert sorted(by_muon + by_adamw) == sorted(names.values())
+    assert set(by_muon) == {
+        n for n in names.values() if ".transformer_blocks." in n and n.endswith(".weight") and ".norm" not in n and "bias" not in n
+    }
+    assert {group["lr"] for group in muon.param_groups} == {0.01}
 
 
 def image_unet(layout: str) -> tuple[dict[str, torch.Tensor], nn.Module]:
@@ -250,6 +263,23 @@ class TestPassThrough:
             if not any(part in name for part in not_held):
                 assert torch.equal(parameter[made[name] != before[name]], made[name][made[name] != before[name]]), name
         assert (unet.output_blocks[-1][1].norm.weight == 99).sum() == 8
+
+    def test_muon_leaves_the_copy_as_it_is(self):
+        """It makes a matrix of the gradient in which all directions are alike; rows of zeros stay so."""
+        unet = network.from_scratch(self.CONFIG, 0)
+        pass_through(unet)
+        optimizers = make_optimizers(Optimizer(muon_rate=0.02, weight_decay=0.0), unet, torch.device("cpu"), (), network.matrices(unet))
+        z0, residual, noise, noisy = self.seen(300)
+        frames = torch.cat([z0, noisy + z0], dim=1)
+        before = unet.output_blocks[-1][1].transformer_blocks[0].ff.net[2].weight.clone()
+        for _ in range(3):
+            out = unet(frames.flatten(0, 1), torch.full((16,), 300), torch.randn(1, 77, 32), torch.tensor([90]))
+            (out.unflatten(0, (1, 16))[:, 1:] - noise).square().mean().backward()
+            for optimizer in optimizers:
+                optimizer.step()
+                optimizer.zero_grad()
+        assert (unet.output_blocks[-1][1].transformer_blocks[0].ff.net[2].weight - before).abs().max() > 0.001
+        assert hold_again(unet)
 
     def test_a_run_that_goes_on_from_such_a_network_holds_the_copy_again(self):
         trained, other = network.from_scratch(self.CONFIG, 0), network.from_scratch(self.CONFIG, 0)
