@@ -43,7 +43,7 @@ def make_optimizer(
             groups.setdefault((shares.get(id(p), 1.0), p.ndim <= 1 or id(p) in embeddings), []).append(p)
     parameters = [
         {"params": groups[key], "lr": options.learning_rate * key[0], "weight_decay": 0.0 if key[1] else options.weight_decay}
-        for key in sorted(groups, reverse=True)
+        for key in sorted(groups, key=lambda key: (-key[0], key[1]))
     ]
     arguments: dict[str, Any] = {"lr": options.learning_rate, "betas": options.betas}
     if options.eight_bit:

@@ -39,11 +39,12 @@ class Network:
 @dataclass(frozen=True)
 class Losses:
     """Weights of what is added to the mean absolute and squared error of the picture: the errors of its edges and of its
-    patches' mean colours, and the KL divergence."""
+    patches' mean colours, and the KL divergence. latent_noise: the most noise that a latent gets, in standard deviations."""
 
     edges: float = key(0.5, low=0.0)
     colours: float = key(0.5, low=0.0)
     kl: float = key(1e-3, low=0.0)
+    latent_noise: float = key(0.0, low=0.0, high=1.0)
 
 
 @dataclass(frozen=True)

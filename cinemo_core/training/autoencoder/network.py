@@ -26,17 +26,26 @@ class Autoencoder(nn.Module):
 
     Group norms take the mean of whole pictures out, and a small network without help comes back grey. So the mean colour of
     every patch is asked for twice: in what is decoded, and in the latent itself, as the previews of SD 1.x read it.
+
+    What a small diffusion model samples keeps some noise, of which a decoder that never saw any makes dark blobs. So each
+    picture's latent gets noise of a level of its own, between nothing and `latent_noise`.
     """
 
-    def __init__(self, vae: Any, edges: float, colours: float, kl: float) -> None:
+    def __init__(self, vae: Any, edges: float, colours: float, kl: float, latent_noise: float = 0.0) -> None:
         super().__init__()
-        self.vae, self.edges, self.colours, self.kl = vae, edges, colours, kl
+        self.vae, self.edges, self.colours, self.kl, self.latent_noise = vae, edges, colours, kl, latent_noise
         self.register_buffer("rgb_of_latent", torch.tensor(RGB_OF_LATENT), persistent=False)
 
-    def forward(self, pictures: Tensor, noise: Tensor) -> dict[str, Tensor]:
-        """pictures: [b, 3, h, w] in -1..1; noise: [b, 4, h / 8, w / 8]. Gives the loss and what it is made of."""
+    def forward(self, pictures: Tensor, noise: Tensor, levels: Tensor) -> dict[str, Tensor]:
+        """pictures: [b, 3, h, w] in -1..1; noise: [b, 4, h / 8, w / 8]; levels: [b] in 0..1, of the most noise that a latent gets.
+
+        Gives the loss and what it is made of.
+        """
         latent = self.vae.encode(pictures).latent_dist
-        error = self.vae.decode(latent.mean + latent.std * noise).sample.float() - pictures
+        added = (
+            self.latent_noise * levels.view(-1, 1, 1, 1) * latent.mean.std()
+        )  # in the latents' own measure, so that they cannot outgrow it
+        error = self.vae.decode(latent.mean + (latent.std.square() + added.square()).sqrt() * noise).sample.float() - pictures
         mean, logvar = latent.mean.float(), latent.logvar.float()
         preview = torch.einsum("bchw,cr->brhw", mean, self.rgb_of_latent)
         decoded_colours, latent_colours = F.avg_pool2d(error, PATCH), preview - F.avg_pool2d(pictures, PATCH)

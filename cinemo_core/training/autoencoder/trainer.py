@@ -25,17 +25,18 @@ SHOWN = 16
 
 
 class Views(Dataset):
-    """VIEWS pictures of the scene of a position, uint8 [VIEWS, 3, h, w], and the noise that their latents get."""
+    """VIEWS pictures of the scene of a position, uint8 [VIEWS, 3, h, w], the noise that their latents get, and its levels in 0..1."""
 
     def __init__(self, options: Pictures, photographs: Sequence[Tensor], seed: int) -> None:
         self.options, self.photographs, self.seed = options, photographs, seed
 
-    def __getitem__(self, position: int) -> tuple[Tensor, Tensor]:
+    def __getitem__(self, position: int) -> tuple[Tensor, Tensor, Tensor]:
         options = self.options
         scene = number(options.seed, "view", position) % TRAINING_SEEDS
         pictures = render_stills(scene, options.width, options.height, VIEWS, self.photographs)
         generator = torch.Generator().manual_seed(number(self.seed, "noise", position))
-        return pictures, torch.randn(VIEWS, 4, options.height // 8, options.width // 8, generator=generator)
+        noise = torch.randn(VIEWS, 4, options.height // 8, options.width // 8, generator=generator)
+        return pictures, noise, torch.rand(VIEWS, generator=generator)
 
 
 def train(config: AutoencoderConfig) -> Path:
@@ -52,7 +53,7 @@ def train(config: AutoencoderConfig) -> Path:
         remove_partial(config.output)
     accelerator.wait_for_everyone()
     vae = make_vae(config.model.config, options.seed)
-    network = Autoencoder(vae, config.loss.edges, config.loss.colours, config.loss.kl)
+    network = Autoencoder(vae, config.loss.edges, config.loss.colours, config.loss.kl, config.loss.latent_noise)
     parameters = [p for p in network.parameters() if p.requires_grad]
     optimizer = make_optimizer(config.optimizer, network, accelerator.device)
     schedule, progress = make_schedule(config.optimizer, optimizer, options.steps), Progress()
@@ -70,9 +71,9 @@ def train(config: AutoencoderConfig) -> Path:
     photographs = read_photographs(Path(config.data.photographs)) if config.data.photographs else ()
     loader = DataLoader(Views(config.data, photographs, options.seed), scenes, sampler=positions, num_workers=config.data.workers)
     with progress_bar(accelerator, options.steps, "Training the autoencoder", progress.step) as bar:
-        for pictures, noise in accelerator.prepare_data_loader(loader):
+        for pictures, noise, levels in accelerator.prepare_data_loader(loader):
             pictures = pictures.flatten(0, 1).float() / 127.5 - 1
-            out = prepared(pictures, noise.flatten(0, 1))
+            out = prepared(pictures, noise.flatten(0, 1), levels.flatten())
             accelerator.backward(out["loss"])
             accelerator.clip_grad_norm_(parameters, config.optimizer.clip_norm or float("inf"))
             optimizer.step()
