@@ -269,7 +269,7 @@ class TestPassThrough:
         unet = network.from_scratch(self.CONFIG, 0)
         pass_through(unet)
         optimizers = make_optimizers(Optimizer(muon_rate=0.02, weight_decay=0.0), unet, torch.device("cpu"), (), network.matrices(unet))
-        z0, residual, noise, noisy = self.seen(300)
+        z0, _, noise, noisy = self.seen(300)
         frames = torch.cat([z0, noisy + z0], dim=1)
         before = unet.output_blocks[-1][1].transformer_blocks[0].ff.net[2].weight.clone()
         for _ in range(3):
