@@ -30,7 +30,7 @@ def prepare_clips(config: Config, accelerator: Any, vae: Any) -> LatentCache | M
     clips = len(source) * config.data.views
 
     settings = {
-        "source": source.identity(),
+        "identity": source.identity(),
         "vae": frozen.fingerprint(Path(config.model.vae)),
         **{name: getattr(config.data, name) for name in DATA_KEYS},
     }

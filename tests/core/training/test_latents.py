@@ -1,5 +1,6 @@
 """The cache of latents: right values, whole shards, one folder per setting."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,17 @@ def clips_pixels(source, table, index):
     return source.clip(index, number(number(table["data"].get("seed", 0), "clip", index), 0)).frames
 
 
+def test_other_clips_are_encoded_anew(cached, encoded, table, videos, tmp_path):
+    """Even where every key of the configuration is the same."""
+    folder = tmp_path / "own"
+    shutil.copytree(videos, folder)
+    cached(path=str(folder))
+    assert len(encoded) == 5
+    (folder / "3.txt").write_text("it is another caption")
+    assert cached().clip(3, draw=0).caption == "it is another caption"
+    assert len(encoded) == 10
+
+
 def test_a_second_run_encodes_nothing(cached, encoded):
     first = cached()
     assert len(encoded) == 5
@@ -89,8 +101,6 @@ def test_other_settings_have_another_cache(cached, encoded, change):
 
 
 def test_other_weights_have_another_cache(cached, table, vae_folder, tmp_path):
-    import shutil
-
     from safetensors.torch import load_file, save_file
 
     before = cached()
