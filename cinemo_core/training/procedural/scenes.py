@@ -51,14 +51,14 @@ class Setting(NamedTuple):
 
 # Speed of the camera per frame at strength 1: right, down, nearer (log), clockwise roll.
 CAMERA = {
-    "the camera pans left": (-0.1, 0.0, 0.0, 0.0),
-    "the camera pans right": (0.1, 0.0, 0.0, 0.0),
-    "the camera tilts up": (0.0, -0.1, 0.0, 0.0),
-    "the camera tilts down": (0.0, 0.1, 0.0, 0.0),
-    "the camera zooms in": (0.0, 0.0, 0.075, 0.0),
-    "the camera zooms out": (0.0, 0.0, -0.065, 0.0),
-    "the camera rolls clockwise": (0.0, 0.0, 0.0, 0.1),
-    "the camera rolls counterclockwise": (0.0, 0.0, 0.0, -0.1),
+    "the camera pans left": (-0.08, 0.0, 0.0, 0.0),
+    "the camera pans right": (0.08, 0.0, 0.0, 0.0),
+    "the camera tilts up": (0.0, -0.08, 0.0, 0.0),
+    "the camera tilts down": (0.0, 0.08, 0.0, 0.0),
+    "the camera zooms in": (0.0, 0.0, 0.06, 0.0),
+    "the camera zooms out": (0.0, 0.0, -0.05, 0.0),
+    "the camera rolls clockwise": (0.0, 0.0, 0.0, 0.08),
+    "the camera rolls counterclockwise": (0.0, 0.0, 0.0, -0.08),
 }
 # Way of a thing at strength 1: from where it starts to where it is after 15 frames.
 WAYS = {
@@ -96,7 +96,7 @@ def moving_thing(setting: Setting) -> Scene:
     sideways = dice.uniform(-0.35, 0.35)
     x_off, y_off = (sideways, 0.0) if x0 == x1 else (0.0, sideways)
     canvas = setting.backdrop()
-    thing = painter(setting, kind, COLOURS[colour], dice.uniform(0.35, 0.55))
+    thing = painter(setting, kind, COLOURS[colour], dice.uniform(0.25, 0.5))
 
     def paint(moments: Tensor, strength: float) -> Tensor:
         done = strength * moments / WAY_FRAMES
@@ -147,7 +147,7 @@ def rippling_water(setting: Setting) -> Scene:
     dice = setting.dice
     canvas = setting.backdrop()
     shore = dice.uniform(-0.4, 0.3) if dice.chance(0.5) else -SPAN
-    angle, length, turn = dice.uniform(0, math.pi), dice.uniform(0.6, 1.2), dice.uniform(6, 14)
+    angle, length, turn = dice.uniform(0, math.pi), dice.uniform(0.25, 0.6), dice.uniform(6, 14)
 
     def paint(moments: Tensor, strength: float) -> Tensor:
         points = setting.points(moments)
@@ -166,13 +166,13 @@ def drifting_clouds(setting: Setting) -> Scene:
     dice = setting.dice
     n = canvas_size(setting.width, setting.height)
     way, sign = dice.choice((("left", -1), ("right", 1)))
-    land, clouds = landscape(dice, n), fractal(dice, n, 4, 0.5)
+    land, clouds = landscape(dice, n), fractal(dice, n, 6, 0.5)
     horizon, thin = dice.uniform(0.0, 0.5), dice.uniform(0.35, 0.55)
     white = torch.tensor([0.96, 0.96, 0.98])[:, None, None] * dice.uniform(0.75, 1.0)
 
     def paint(moments: Tensor, strength: float) -> Tensor:
         points = setting.points(moments)
-        shift = (sign * 0.12 * strength * moments)[:, None, None]
+        shift = (sign * 0.1 * strength * moments)[:, None, None]
         seen = look(clouds[None], torch.stack([points[..., 0] - shift, points[..., 1]], -1))[:, 0]
         amount = ((seen - thin) / 0.25).clamp(0, 1) * soft_step(horizon - points[..., 1], 0.3)
         return cover(look(land, points), white, amount)
@@ -184,14 +184,14 @@ def falling_snow(setting: Setting) -> Scene:
     """Flakes of three sizes fall, the larger the faster; they come in again at the top."""
     dice = setting.dice
     canvas = setting.backdrop()
-    flakes = [(dice.uniform(-1.1, 1.1), dice.uniform(-1.2, 1.2), dice.choice((0.12, 0.16, 0.22))) for _ in range(dice.integer(8, 18))]
+    flakes = [(dice.uniform(-1.1, 1.1), dice.uniform(-1.2, 1.2), dice.choice((0.06, 0.08, 0.11))) for _ in range(dice.integer(15, 35))]
 
     def paint(moments: Tensor, strength: float) -> Tensor:
         points = setting.points(moments)
         image = look(canvas, points)
         covered = torch.zeros(points.shape[:3])
         for x, y, size in flakes:
-            fallen = (y + 1.2 + moments * strength * 0.65 * size) % 2.4 - 1.2
+            fallen = (y + 1.2 + moments * strength * 1.3 * size) % 2.4 - 1.2
             covered = torch.maximum(covered, stencil(ball, around(points, x, fallen), size, 1.5 * setting.pixel))
         return cover(image, torch.tensor([0.97, 0.97, 1.0])[:, None, None], covered)
 
@@ -202,7 +202,7 @@ def flickering_fire(setting: Setting) -> Scene:
     """Flames: noise that streams upwards through a cone, coloured from dark red to yellow."""
     dice = setting.dice
     n = canvas_size(setting.width, setting.height)
-    canvas, noise = setting.backdrop() * dice.uniform(0.25, 0.7), fractal(dice, n, 8, 0.6)
+    canvas, noise = setting.backdrop() * dice.uniform(0.25, 0.7), fractal(dice, n, 16, 0.6)
     x, width, top = dice.uniform(-0.3, 0.3), dice.uniform(0.35, 0.7), dice.uniform(-0.7, -0.1)
     colours = torch.tensor([[0.3, 0.02, 0.02], [0.85, 0.2, 0.03], [1.0, 0.6, 0.1], [1.0, 0.95, 0.6]])
 
@@ -231,7 +231,7 @@ def painter(setting: Setting, kind: Thing, colour: Sequence[float], size: float)
 
 def some_thing(setting: Setting) -> Callable[..., Tensor]:
     dice = setting.dice
-    paint = painter(setting, dice.choice(THINGS), dice.choice(tuple(COLOURS.values())), dice.uniform(0.3, 0.55))
+    paint = painter(setting, dice.choice(THINGS), dice.choice(tuple(COLOURS.values())), dice.uniform(0.2, 0.5))
     x, y = dice.uniform(-0.5, 0.5), dice.uniform(-0.4, 0.4)
     return lambda image, points, *_: paint(image, points, x, y, 0.0)
 

@@ -17,8 +17,7 @@ from .dice import Dice
 
 SPAN = 2.0  # the view spans -1..1 along its longer side
 SAMPLES_PER_PIXEL = 2
-# Pixels. What is finer than a few latents (8 pixels each) is noise to a network that sees them, and its motion cannot be told.
-FINEST = 10
+FINEST = 7  # pixels; what is finer than a latent (8 pixels) a small autoencoder cannot keep
 
 
 def canvas_size(width: int, height: int) -> int:
@@ -68,12 +67,12 @@ def soft_step(values: Tensor, width: float) -> Tensor:
 
 def marble(dice: Dice, n: int) -> Tensor:
     """Clouds of colour."""
-    return gradient_map(fractal(dice, n, dice.choice((3, 4, 6)), dice.uniform(0.4, 0.7)), palette(dice, dice.integer(2, 4)))
+    return gradient_map(fractal(dice, n, dice.choice((4, 6, 8)), dice.uniform(0.4, 0.7)), palette(dice, dice.integer(2, 4)))
 
 
 def islands(dice: Dice, n: int) -> Tensor:
     """Patches of plain colours with sharp shores, as on a map."""
-    field = fractal(dice, n, dice.choice((4, 6, 8)), dice.uniform(0.3, 0.6))
+    field = fractal(dice, n, dice.choice((6, 8, 12)), dice.uniform(0.3, 0.6))
     image, *colours = (colour[:, None, None] for colour in palette(dice, dice.integer(2, 4)))
     for i, colour in enumerate(colours):
         # The slope of the field is about its range over a few pixels.
@@ -84,7 +83,7 @@ def islands(dice: Dice, n: int) -> Tensor:
 def waves(dice: Dice, n: int) -> Tensor:
     """Stripes bent by noise."""
     x, y = coordinates(n)
-    angle, frequency = dice.uniform(0, math.pi), dice.uniform(1.2, 3.2)
+    angle, frequency = dice.uniform(0, math.pi), dice.uniform(1.5, 4.5)
     bend = dice.uniform(0, 0.5) * fractal(dice, n)
     sharp = dice.uniform(0.5, 2.0)
     stripes = 0.5 + sharp * torch.sin(2 * math.pi * frequency * (x * math.cos(angle) + y * math.sin(angle) + bend) / SPAN)
@@ -94,14 +93,14 @@ def waves(dice: Dice, n: int) -> Tensor:
 def tiles(dice: Dice, n: int) -> Tensor:
     """Bricks or tiles: a colour each, a line between."""
     x, y = coordinates(n)
-    wide, high = dice.uniform(0.65, 1.3), dice.uniform(0.6, 1.1)
+    wide, high = dice.uniform(0.4, 0.9), dice.uniform(0.35, 0.7)
     row = (y / high).floor()
     shifted = x / wide + 0.5 * (row % 2) * dice.integer(0, 1)
     column = shifted.floor()
     table = dice.field(64, 64)
     shade = table[row.long() % 64, column.long() % 64] * dice.uniform(0.4, 1.0)
     to_side, to_top = (0.5 - (shifted - column - 0.5).abs()) * wide, (0.5 - (y / high - row - 0.5).abs()) * high
-    inside = soft_step(torch.minimum(to_side, to_top) - dice.uniform(0.07, 0.14), 6 * SPAN / n)
+    inside = soft_step(torch.minimum(to_side, to_top) - dice.uniform(0.03, 0.07), 6 * SPAN / n)
     colours = palette(dice, 3)
     return gradient_map(shade, colours) * inside + palette(dice, 2)[1][:, None, None] * (1 - inside)
 
@@ -110,8 +109,8 @@ def dots(dice: Dice, n: int) -> Tensor:
     """Soft spots of several colours on a plain ground."""
     x, y = coordinates(n)
     image = palette(dice, 2)[0][:, None, None] * torch.ones(3, n, n)
-    for colour in palette(dice, dice.integer(6, 14)):
-        cx, cy, radius = dice.uniform(-SPAN, SPAN), dice.uniform(-SPAN, SPAN), dice.uniform(0.25, 0.65)
+    for colour in palette(dice, dice.integer(8, 24)):
+        cx, cy, radius = dice.uniform(-SPAN, SPAN), dice.uniform(-SPAN, SPAN), dice.uniform(0.15, 0.5)
         cover = soft_step(radius - ((x - cx) ** 2 + (y - cy) ** 2).sqrt(), 8 * SPAN / n)
         image = image + cover * (colour[:, None, None] - image)
     return image
@@ -124,7 +123,7 @@ def landscape(dice: Dice, n: int) -> Tensor:
     image = gradient_map((y + SPAN) / (horizon + SPAN), palette(dice, 3))
     if dice.chance(0.6):
         distance = ((x - dice.uniform(-0.8, 0.8)) ** 2 + (y - dice.uniform(-0.8, horizon)) ** 2).sqrt()
-        sun = soft_step(dice.uniform(0.2, 0.4) - distance, 0.08)
+        sun = soft_step(dice.uniform(0.1, 0.25) - distance, 0.08)
         image = image + sun * (torch.tensor([1.0, dice.uniform(0.7, 1), dice.uniform(0.3, 0.9)])[:, None, None] - image)
     for depth, colour in enumerate(palette(dice, dice.integer(2, 4)).flip(0)):
         ridge = fractal(dice, n, dice.choice((4, 6, 8)), 0.5)[n // 2] - 0.5
@@ -140,8 +139,8 @@ def photograph(dice: Dice, n: int, image: Tensor) -> Tensor:
     side = round(min(height, width) * dice.uniform(0.6, 1.0))
     top, left = dice.integer(0, height - side), dice.integer(0, width - side)
     part = image[None, :, top : top + side, left : left + side]
-    fine = 2 * n // (FINEST * SAMPLES_PER_PIXEL)
-    part = F.interpolate(part, size=(min(fine, side),) * 2, mode="bilinear", antialias=True, align_corners=False)
+    # Half as fine as the view: a small autoencoder keeps no more.
+    part = F.interpolate(part, size=(min(n // (2 * SAMPLES_PER_PIXEL), side),) * 2, mode="bilinear", antialias=True, align_corners=False)
     part = F.interpolate(part, size=(n, n), mode="bicubic", align_corners=False)[0].clamp(0, 1)
     part = part.flip(2) if dice.chance(0.5) else part
     tint = 1 + 0.3 * (dice.field(3, 1, 1) - 0.5)
