@@ -17,7 +17,7 @@ MARK = 8.0  # of start and end, in a channel that no word has
 PLAIN = 0.1  # the rest of their embedding
 LOOK, AWAY = 5.0, -2.0  # query and key
 GAIN = 2.0  # of value and output
-LOUD = 3.0  # what the UNet reads: its layers find the words in half the steps
+LOUD = 3.0  # size of what the UNet reads, which then finds the words sooner
 
 
 @torch.no_grad()

@@ -15,6 +15,8 @@ from .latents import Measured
 from .objective import motion_id_for_training
 from .seeds import number
 
+NOISY = NUM_TRAIN_TIMESTEPS * 3 // 4  # from this timestep on, X_t does not yet show the motion; only the caption tells it
+
 
 class Example(NamedTuple):
     """One clip as a step sees it. clip: latents, float32 [f, 4, h, w], or pixels, uint8 [f, 3, h, w]; noise: [f - 1, 4, h, w]."""
@@ -84,15 +86,10 @@ class Examples(torch.utils.data.Dataset):
         timestep = int(torch.randint(NUM_TRAIN_TIMESTEPS, (), generator=generator))
         dropped = float(torch.rand((), generator=generator)) < self.objective.text_dropout
         if float(torch.rand((), generator=generator)) < self.objective.high_noise:
-            timestep = to_high_noise(timestep)
+            timestep = NOISY + timestep * (NUM_TRAIN_TIMESTEPS - NOISY) // NUM_TRAIN_TIMESTEPS
         return Example(
             clip.clip, noise, timestep, motion_id_for_training(clip.ssim, self.objective.motion), "" if dropped else clip.caption
         )
-
-
-def to_high_noise(timestep: int) -> int:
-    """A timestep of all, moved into the noisiest quarter, where X_t does not yet show the motion and only the caption tells it."""
-    return NUM_TRAIN_TIMESTEPS - 1 - (NUM_TRAIN_TIMESTEPS - 1 - timestep) // 4
 
 
 class Positions(torch.utils.data.Sampler):

@@ -237,6 +237,15 @@ class Config:
     validation: Validation = Validation()
     export: Export = Export()
 
+    def __post_init__(self) -> None:
+        if self.optimizer.muon_rate and self.model.lora_rank:
+            raise InputError("optimizer.muon_rate and model.lora_rank are both set, but Muon is for whole matrices; unset one.")
+        if self.optimizer.muon_rate and self.run.precision == "fp16":
+            # accelerate's gradient scaler moves on after the first of two optimisers
+            raise InputError(
+                'optimizer.muon_rate is set, but fp16 scales gradients for one optimiser only; set run.precision = "bf16" or "no".'
+            )
+
     @property
     def output(self) -> Path:
         return Path(self.run.output)

@@ -31,7 +31,7 @@ class Autoencoder(nn.Module):
     picture's latent gets noise of a level of its own, between nothing and `latent_noise`.
     """
 
-    def __init__(self, vae: Any, edges: float, colours: float, kl: float, latent_noise: float = 0.0) -> None:
+    def __init__(self, vae: Any, edges: float, colours: float, kl: float, latent_noise: float) -> None:
         super().__init__()
         self.vae, self.edges, self.colours, self.kl, self.latent_noise = vae, edges, colours, kl, latent_noise
         self.register_buffer("rgb_of_latent", torch.tensor(RGB_OF_LATENT), persistent=False)
@@ -42,9 +42,8 @@ class Autoencoder(nn.Module):
         Gives the loss and what it is made of.
         """
         latent = self.vae.encode(pictures).latent_dist
-        added = (
-            self.latent_noise * levels.view(-1, 1, 1, 1) * latent.mean.std()
-        )  # in the latents' own measure, so that they cannot outgrow it
+        # In the latents' own measure, so that they cannot outgrow it.
+        added = self.latent_noise * levels.view(-1, 1, 1, 1) * latent.mean.std()
         error = self.vae.decode(latent.mean + (latent.std.square() + added.square()).sqrt() * noise).sample.float() - pictures
         mean, logvar = latent.mean.float(), latent.logvar.float()
         preview = torch.einsum("bchw,cr->brhw", mean, self.rgb_of_latent)

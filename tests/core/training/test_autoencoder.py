@@ -80,9 +80,9 @@ def test_the_loss_is_made_of_what_the_configuration_weighs():
     vae = make_vae(AutoencoderConfig(run=None).model.config, 0).eval()
     pictures, noise, levels = render_stills(1, 32, 32, 2).float() / 127.5 - 1, torch.zeros(2, 4, 4, 4), torch.ones(2)
     with torch.no_grad():
-        plain = Autoencoder(vae, 0.0, 0.0, 0.0)(pictures, noise, levels)
-        weighted = Autoencoder(vae, 0.0, 0.0, 2.0)(pictures, noise, levels)
-        coloured = Autoencoder(vae, 0.0, 3.0, 0.0)(pictures, noise, levels)
+        plain = Autoencoder(vae, 0.0, 0.0, 0.0, 0.0)(pictures, noise, levels)
+        weighted = Autoencoder(vae, 0.0, 0.0, 2.0, 0.0)(pictures, noise, levels)
+        coloured = Autoencoder(vae, 0.0, 3.0, 0.0, 0.0)(pictures, noise, levels)
         latent = vae.encode(pictures).latent_dist.mean
         error = vae.decode(latent).sample - pictures
     patches = pictures.reshape(2, 3, 4, 8, 4, 8).mean(dim=(3, 5))
@@ -106,7 +106,7 @@ def test_each_latent_gets_noise_of_its_own_level():
     decode = vae.decode
     vae.decode = lambda latent: seen.append(latent) or decode(latent)
     with torch.no_grad():
-        Autoencoder(vae, 0.0, 0.0, 0.0, latent_noise=0.5)(pictures, noise, torch.tensor([0.0, 0.8]))
+        Autoencoder(vae, 0.0, 0.0, 0.0, 0.5)(pictures, noise, torch.tensor([0.0, 0.8]))
         latent = vae.encode(pictures).latent_dist.mean
     strengths = torch.tensor([0.1, (0.1**2 + (0.4 * latent.std()) ** 2) ** 0.5])
     assert torch.allclose(seen[0], latent + strengths.view(2, 1, 1, 1) * noise, atol=1e-5)

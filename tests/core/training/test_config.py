@@ -67,6 +67,10 @@ def test_numbers_lists_and_tables(tmp_path):
         ),
         (("[run]", "[objective]\nnoise_offset = nan\n[run]"), "objective.noise_offset is nan"),
         (("[run]", "[objective]\nsnr_power = 0.5\nmin_snr_gamma = 5\n[run]"), "min_snr_gamma and objective.snr_power are both set"),
+        (
+            ("[run]", '[optimizer]\nmuon_rate = 0.01\n[run]\nprecision = "fp16"'),
+            "muon_rate is set, but fp16 scales gradients for one optimiser",
+        ),
         (("[run]", '[objective]\nprediction = "frames"\n[run]'), "objective.prediction is 'frames'; choose one of residual, direct."),
         (('"procedural"', '"camera"'), "data.source is 'camera'; choose one of videos, procedural."),
         (('"procedural"', '"videos"'), "data.path is missing"),

@@ -22,6 +22,7 @@ def test_one_word_makes_a_difference_at_every_place(sizes):
     behind = slice(5, None)  # the places that follow the word; those before cannot know of it
     share = (left - right).square().mean(1)[behind] / (left.square().mean(1) + right.square().mean(1))[behind]
     assert share.min() > 0.1
+    assert left.square().mean().sqrt() == pytest.approx(3, rel=0.05)  # louder than the unit size of a norm's output
 
 
 def test_the_words_count_and_not_how_many_places_are_left_empty():
