@@ -49,7 +49,7 @@ def gallery(animator: Animator, cases: Sequence[Case]) -> None:
 def help_pages(animator: Animator, case: Case) -> None:
     """What each control does, everything else staying the same."""
     base = Task(case.image, case.caption, 12, 1)
-    captions = [case.caption, "the camera pans right", "the camera zooms in", "the camera rolls clockwise"]
+    captions = [case.caption, "the camera pans right", "the camera tilts up", "the camera zooms in"]
     sheets = {
         "motion_bucket": [(f"motion_bucket {bucket}", replace(base, bucket=bucket)) for bucket in BUCKETS],
         "prompt": [(caption.removeprefix("the "), replace(base, caption=caption)) for caption in captions],

@@ -23,7 +23,7 @@ from ...training.procedural.scenes import CAMERA, Scene, Setting, camera, drifti
 from .animate import FRAMES
 from .direction import direction_of, read_direction
 
-MIDDLING = 0.6  # strength of the true motion of a case
+MIDDLING = 0.5  # strength of the true motion of a case
 PHOTOGRAPH_BUCKET = 10
 VISIBLE_CHANGE = 0.06
 PHOTOGRAPHS = ("astronaut", "chelsea", "coffee")  # of scikit-image; ComfyUI's example picture is the fourth

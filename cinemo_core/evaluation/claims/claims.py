@@ -8,6 +8,7 @@ import torch
 
 from ...motion import BUCKETS, bucket_of_motion_id, motion_id_of_ssim
 from ...training.latents import mean_ssim
+from ...training.sampling import CUTOFF
 from .animate import Animator, Task
 from .cases import THING_VERBS, Case
 from .direction import direction_of, read_direction
@@ -88,10 +89,15 @@ def consistency(animator: Animator, direct: Animator, cases: Sequence[Case], cli
 
 
 def initial_noise(animator: Animator, cases: Sequence[Case], clips: Clips) -> list[Row]:
-    """DCTInit, plain noise and FFTInit from the same noise."""
+    """DCTInit, plain noise and FFTInit from the same noise.
+
+    The paper's cutoff, or where that would keep the mean alone, in which the two transforms are one, the next coefficient too.
+    """
+    smallest_side = min(min(case.image.shape[:2]) for case in cases) // 8
+    cutoff = max(CUTOFF, 2 / smallest_side)
     jumps, shifts, unrests = {}, {}, {}
     for name in INITIAL_NOISES:
-        made = clips(animator, [Task(case.image, case.caption, case.bucket, seed, name) for seed, case in enumerate(cases)])
+        made = clips(animator, [Task(case.image, case.caption, case.bucket, seed, name, cutoff) for seed, case in enumerate(cases)])
         jumps[name] = np.array([largest_jump(clip) for clip in made])
         shifts[name] = np.array([colour_shift(clip, case.image) for clip, case in zip(made, cases, strict=True)])
         unrests[name] = np.array([unrest(clip) for clip in made])

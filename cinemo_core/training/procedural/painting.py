@@ -24,12 +24,9 @@ def look(canvas: Tensor, points: Tensor) -> Tensor:
     return F.grid_sample(repeated, points / SPAN, mode="bilinear", padding_mode="reflection", align_corners=False)
 
 
-def move_camera(points: Tensor, x: Tensor, y: Tensor, zoom: Tensor, turn: Tensor) -> Tensor:
-    """What a camera sees that went by (x, y), came nearer by exp(zoom) and rolled clockwise by `turn`, all [n]: [n, h, w, 2]."""
-    cos, sin = turn.cos(), turn.sin()
-    rotation = torch.stack([torch.stack([cos, -sin], -1), torch.stack([sin, cos], -1)], -2)  # n 2 2
-    turned = torch.einsum("hwj,nij->nhwi", points, rotation)
-    return turned * (-zoom).exp()[:, None, None, None] + torch.stack([x, y], -1)[:, None, None, :]
+def move_camera(points: Tensor, x: Tensor, y: Tensor, zoom: Tensor) -> Tensor:
+    """What a camera sees that went by (x, y) and came nearer by exp(zoom), all [n]: [n, h, w, 2]."""
+    return points * (-zoom).exp()[:, None, None, None] + torch.stack([x, y], -1)[:, None, None, :]
 
 
 def cover(image: Tensor, colour: Tensor, amount: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from cinemo_pack.cinemo_core.evaluation.claims.direction import direction_of, re
 from cinemo_pack.cinemo_core.motion import bucket_of_motion_id, motion_id_of_ssim
 from cinemo_pack.cinemo_core.training.latents import mean_ssim
 from cinemo_pack.cinemo_core.training.procedural import render_clip, render_stills
-from cinemo_pack.cinemo_core.training.procedural.clip import find_strength, score, to_uint8
+from cinemo_pack.cinemo_core.training.procedural.clip import END, find_strength, score, to_uint8
 from cinemo_pack.cinemo_core.training.procedural.dice import Dice
 from cinemo_pack.cinemo_core.training.procedural.scenes import CAMERA, SCENES, Setting, camera, moving_thing
 from cinemo_pack.cinemo_core.training.procedural.textures import canvas_size, read_photographs
@@ -43,11 +43,11 @@ def test_every_scene_starts_from_one_picture_and_then_moves(kind):
 @pytest.mark.parametrize("caption", CAMERA)
 def test_the_camera_goes_where_its_caption_says(caption):
     right = 0
-    seeds = [seed for seed in range(400) if camera(setting(seed, 8, 8)).caption == caption][:5]
+    seeds = [seed for seed in range(400) if camera(setting(seed, 8, 8)).caption == caption][:10]
     for seed in seeds:
         frames = to_uint8(camera(setting(seed)).paint(torch.arange(8.0), 0.5)).permute(0, 2, 3, 1).numpy()
         right += read_direction(frames, None) == direction_of(caption)
-    assert len(seeds) == 5 and right >= 4  # a texture may look the same after a turn
+    assert len(seeds) == 10 and right >= 8  # a texture may look alike farther on
 
 
 def test_things_go_where_their_caption_says():
@@ -65,7 +65,7 @@ def test_the_strength_gives_the_score_that_was_asked_for():
     for level in (0.0, 0.3, 0.7):
         strength = find_strength(scene, 16, level)
         reached = score(scene, 16, strength)
-        assert reached == pytest.approx(1 - level * (1 - max(most, 0.795)), abs=0.02)
+        assert reached == pytest.approx(1 - level * (1 - max(most, END)), abs=0.02)
 
 
 def test_buckets_of_all_sizes_come_up():
