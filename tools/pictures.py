@@ -17,7 +17,7 @@ from cinemo_core.training.validation import contact_sheet
 from .console import say
 from .environment import ROOT
 
-STEPS, CFG = 50, 7.5  # the workflows' settings
+STEPS, CFG = 50, 3.0  # the workflows' settings
 BUCKETS = (0, 5, 10, 15, 19)
 LARGER = 2  # times, on the page
 MILLISECONDS, LAST = 125, 700  # per frame: 8 frames a second, as the workflows save; a rest before it begins anew
