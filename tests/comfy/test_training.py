@@ -36,7 +36,7 @@ def run(drawn, tmp_path_factory):
             "model": {"vae": str(drawn / "vae"), "vae_temporal_decoder": str(drawn / "vae_temporal_decoder"), "train_text_encoder": True},
             "unet": {"multipliers": [1, 1], "attention": [True, False], "motion_dim": 8},
             "text": {"width": 32, "layers": 1, "heads": 1},
-            "optimizer": {"learning_rate": 1e-2},
+            "optimizer": {"learning_rate": 5e-3},
             "run": {"output": str(folder / name), "steps": 8, "batch": 2},
             "export": {"dtype": "fp32"},
         }
