@@ -171,13 +171,15 @@ def test_the_last_frame_is_the_picture_given(client, workflow, picture):
 
 
 def test_the_lora_counts(client, workflow, picture, sd15_files):
-    """At strength 0 the clip is that of image to video, its prompt the same; the file moves it through UNet and text encoder."""
+    """At strength 0 the clip is that of image to video, its prompt and cfg the same; the file moves it through UNet and text encoder."""
     graph = shrink(workflow("lora"), "image")
     strengths = {(0, 0): 0, (0.8, 0): 0, (0, 0.8): 0}
     without = shrink(workflow("image_to_video"), "image")
     (prompt,) = (entry["inputs"]["text"] for entry in graph.values() if entry.get("_meta", {}).get("title") == "Prompt")
     (described,) = (entry for entry in without.values() if entry.get("_meta", {}).get("title") == "Prompt")
     described["inputs"]["text"] = prompt
+    (guided,), (guidance,) = nodes_of(without, "CinemoResidualKSampler"), nodes_of(graph, "CinemoResidualKSampler")
+    without[guided]["inputs"]["cfg"] = graph[guidance]["inputs"]["cfg"]
     plain = frames_of(client, without)
     for unet, text in strengths:
         frames = frames_of(client, change(graph, "LoraLoader", strength_model=unet, strength_clip=text))
