@@ -3,7 +3,7 @@
     render_clip(seed, width, height, frames) -> frames in uint8, caption
 
 A clip has one motion, which its caption names. How fast it goes is not drawn but found: a mean SSIM is drawn, and the strength
-that gives it is searched for, so that no part of the scale of the motion buckets is rare.
+that gives it is searched for, so that all of the scale of the motion buckets comes up.
 """
 
 from .clip import render_clip, render_stills

@@ -9,7 +9,7 @@ from ...ssim import ssim
 from .dice import Dice
 from .scenes import Scene, Setting, draw_scene
 
-END = 0.65  # SSIM of the wildest clips; what a small autoencoder gives back of them is at the end of the scale, below 0.805
+END = 0.65  # SSIM of the wildest clips; beyond the end of the scale, 0.805, because a small autoencoder gives back less motion
 SEARCH_STEPS = 6
 PROBES = 2  # pairs of frames that the score is estimated from
 

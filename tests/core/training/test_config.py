@@ -68,6 +68,10 @@ def test_numbers_lists_and_tables(tmp_path):
         (("[run]", "[objective]\nnoise_offset = nan\n[run]"), "objective.noise_offset is nan"),
         (("[run]", "[objective]\nsnr_power = 0.5\nmin_snr_gamma = 5\n[run]"), "min_snr_gamma and objective.snr_power are both set"),
         (
+            ('vae = "parts/vae"', 'vae = "v"\nstart = "s"\nlora_rank = 4\n[optimizer]\nmuon_rate = 0.01'),
+            "muon_rate and model.lora_rank are both set",
+        ),
+        (
             ("[run]", '[optimizer]\nmuon_rate = 0.01\n[run]\nprecision = "fp16"'),
             "muon_rate is set, but fp16 scales gradients for one optimiser",
         ),
