@@ -18,13 +18,14 @@ from .console import say
 from .environment import ROOT
 
 STEPS, CFG = 50, 3.0  # the workflows' settings
+BUCKET = 6  # moves visibly, and what moves stays recognisable
 BUCKETS = (0, 5, 10, 15, 19)
 LARGER = 2  # times, on the page
 MILLISECONDS, LAST = 125, 700  # per frame: 8 frames a second, as the workflows save; a rest before it begins anew
 PICTURES = 5  # for each motion of the camera: the held-out photographs and a scene
 COLUMNS = 5
 LABEL, GAP, INK, PAPER = 16, 4, (225, 225, 230), (24, 24, 28)
-OUTPUT = ROOT / "output" / "pictures"
+GALLERY, HELP = ROOT / "docs" / "pictures", ROOT / "web" / "docs" / "pictures"
 
 
 def main() -> None:
@@ -34,21 +35,21 @@ def main() -> None:
     motions = range(len(camera) // PICTURES)
     various = [camera[PICTURES * motion + (motion + 1) % PICTURES] for motion in motions]
     gallery(animator, [*various, *camera[-1:], *thing_cases(size, 1), *cloud_cases(size, 1)])
-    help_pages(animator, camera[1])
-    how_it_works(animator, camera[1])
+    help_pages(animator, camera[0])
+    how_it_works(animator, camera[0])
 
 
 def gallery(animator: Animator, cases: Sequence[Case]) -> None:
     """Contact sheet and moving picture of many motions: every one of the camera, and of things."""
-    tasks = [Task(case.image, case.caption, max(case.bucket, 8), seed) for seed, case in enumerate(cases)]
+    tasks = [Task(case.image, case.caption, BUCKET, seed) for seed, case in enumerate(cases)]
     clips = animate(animator, tasks)
-    write_sheet(OUTPUT / "gallery_sheet.webp", clips, [f"bucket {task.bucket}: {task.caption}" for task in tasks])
-    write_moving(OUTPUT / "gallery.webp", clips, [task.caption.removeprefix("the ") for task in tasks])
+    write_sheet(GALLERY / "gallery_sheet.webp", clips, [f"bucket {task.bucket}: {task.caption}" for task in tasks])
+    write_moving(GALLERY / "gallery.webp", clips, [task.caption.removeprefix("the ") for task in tasks])
 
 
 def help_pages(animator: Animator, case: Case) -> None:
     """What each control does, everything else staying the same."""
-    base = Task(case.image, case.caption, 12, 1)
+    base = Task(case.image, case.caption, BUCKET, 1)
     captions = [case.caption, "the camera pans right", "the camera tilts up", "the camera zooms in"]
     sheets = {
         "motion_bucket": [(f"motion_bucket {bucket}", replace(base, bucket=bucket)) for bucket in BUCKETS],
@@ -60,16 +61,16 @@ def help_pages(animator: Animator, case: Case) -> None:
     }
     for name, columns in sheets.items():
         labels, tasks = zip(*columns, strict=True)
-        write_moving(OUTPUT / f"{name}.webp", animate(animator, tasks), labels)
+        write_moving(HELP / f"{name}.webp", animate(animator, tasks), labels)
     animators = {
         "cfg": {f"cfg {cfg}": replace(animator, cfg=cfg) for cfg in (1.0, 3.0, 7.5, 15.0)},
         "steps": {f"steps {steps}": replace(animator, steps=steps) for steps in (5, 10, 25, 50)},
     }
     for name, settings in animators.items():
-        write_moving(OUTPUT / f"{name}.webp", [animate(who, [base])[0] for who in settings.values()], list(settings))
+        write_moving(HELP / f"{name}.webp", [animate(who, [base])[0] for who in settings.values()], list(settings))
     (clip,) = animate(animator, [base])
     gains = (0.0, 0.5, 1.0, 1.5, 2.0)
-    write_moving(OUTPUT / "gain.webp", [amplified(animator, clip, gain) for gain in gains], [f"gain {gain}" for gain in gains])
+    write_moving(HELP / "gain.webp", [amplified(animator, clip, gain) for gain in gains], [f"gain {gain}" for gain in gains])
 
 
 def amplified(animator: Animator, clip: np.ndarray, gain: float) -> np.ndarray:
@@ -80,10 +81,10 @@ def amplified(animator: Animator, clip: np.ndarray, gain: float) -> np.ndarray:
 
 def how_it_works(animator: Animator, case: Case) -> None:
     """A clip, and what of it the network denoises."""
-    (clip,) = animate(animator, [Task(case.image, case.caption, 14, 1)])
+    (clip,) = animate(animator, [Task(case.image, case.caption, BUCKET, 1)])
     residual = (clip.astype(np.int16) - clip[:1] + 128).clip(0, 255).astype(np.uint8)
     labels = ("what the network denoises: each frame minus the first", f"that plus the first frame, the input: {case.caption}")
-    write_sheet(OUTPUT / "how_it_works.webp", [residual, clip], labels)
+    write_sheet(GALLERY / "how_it_works.webp", [residual, clip], labels)
 
 
 def animate(animator: Animator, tasks: Sequence[Task]) -> list[np.ndarray]:

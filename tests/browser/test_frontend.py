@@ -78,7 +78,7 @@ PICTURED = {
     "match_motion": ["CinemoMotionBucketFromVideo", "CinemoMotionReport"],
     "motion_transfer": ["CinemoInvertVideo", "CinemoResidualSplit", "CinemoResidualMerge"],
 }
-NODE_PICTURES = ROOT / "output" / "pictures"
+NODE_PICTURES = ROOT / "web" / "docs" / "pictures"
 WIDE = {"x": 120, "y": 150, "width": 1420, "height": 540}  # the whole workflow, for the README
 SHOW_ALL = """([x, y]) => {
     app.canvas.ds.scale = 0.666

@@ -4,6 +4,7 @@ import re
 
 import pytest
 from cinemo_pack.tests.workflows import NAMES, ROOT, pack_inputs
+from PIL import Image
 
 PAGES = ROOT / "web" / "docs"
 every_node = pytest.mark.parametrize("node", sorted(pack_inputs()))
@@ -21,7 +22,15 @@ def section(page: str, title: str) -> str:
 
 
 def test_every_page_belongs_to_a_node():
-    assert {path.name for path in PAGES.iterdir()} == {f"{node}.md" for node in pack_inputs()}
+    assert {path.name for path in PAGES.iterdir()} == {f"{node}.md" for node in pack_inputs()} | {"pictures"}
+
+
+def test_every_picture_is_there_and_shown():
+    shown = {name for node in pack_inputs() for name in re.findall(r"!\[[^\]\n]+\]\(pictures/([\w.]+)\)", read(node))}
+    assert shown == {path.name for path in (PAGES / "pictures").iterdir()}
+    for name in shown:
+        with Image.open(PAGES / "pictures" / name) as picture:
+            assert picture.width <= 1000 and (name.endswith(".png") or picture.n_frames == 16), name
 
 
 @every_node
@@ -34,8 +43,8 @@ def test_the_page_names_every_input_and_no_other(node):
 @every_node
 def test_the_page_is_what_a_person_needs(node):
     page = read(node)
-    title = re.match(r"# (.*)\n\n(.*)\n\n## Inputs\n", page)
-    assert title, "a page begins with the node's name and one paragraph"
+    title = re.match(rf"# (.*)\n\n(.*)\n\n!\[.*\]\(pictures/{node}\.png\)\n\n## Inputs\n", page)
+    assert title, "a page begins with the node's name, one paragraph and the node's picture"
     source = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "nodes").glob("*.py"))
     assert f'node_id="{node}",\n            display_name="{title[1]}"' in source
     assert 100 < len(title[2]) < 500

@@ -36,10 +36,10 @@ def evaluate(args: argparse.Namespace) -> list[claims.Row]:
     animator = load_animator(args.checkpoint, torch.device(args.device), args.steps, args.cfg)
     direct = animator.with_unet(args.direct, "direct") if args.direct else None
     camera = cases.camera_cases(args.size, args.seeds)
-    mixed = camera[:: len(camera) // args.seeds][: args.seeds]  # every motion of the camera, and every kind of picture
+    mixed = cases.spread(camera, args.seeds)  # every motion of the camera, and every kind of picture
     rows = []
     if "buckets" in args.claims:
-        rows += claims.bucket_control(animator, mixed, with_progress("buckets"))
+        rows += claims.bucket_control(animator, cases.bucket_cases(camera, args.seeds), with_progress("buckets"))
     if "captions" in args.claims:
         text = camera + cases.thing_cases(args.size, args.seeds) + cases.cloud_cases(args.size, args.seeds)
         rows += claims.text_control(animator, text, with_progress("captions"))

@@ -5,7 +5,7 @@ of seeds from TRAINING_SEEDS on, and other photographs, which scikit-image and C
 """
 
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...errors import InputError
-from ...motion import bucket_of_motion_id, motion_id_of_ssim
+from ...motion import BUCKETS, bucket_of_motion_id, motion_id_of_ssim
 from ...training.procedural import TRAINING_SEEDS
 from ...training.procedural.clip import score, to_uint8
 from ...training.procedural.dice import Dice
@@ -34,7 +34,8 @@ class Case(NamedTuple):
     """A picture and what it is told to do.
 
     image: uint8 [h, w, 3]. bucket: how much the true scene moves at a middling strength. mask: where the thing stands that
-    the caption speaks of, bool [h, w], or None where the whole picture moves. name: which picture it is.
+    the caption speaks of, bool [h, w], or None where the whole picture moves. name: which picture it is. reach: how much the
+    true scene moves at full strength; photographs, which have none, are taken to reach every bucket.
     """
 
     image: np.ndarray
@@ -42,6 +43,7 @@ class Case(NamedTuple):
     bucket: int
     mask: np.ndarray | None
     name: str
+    reach: int = BUCKETS - 1
 
 
 def camera_cases(size: int, count: int) -> list[Case]:
@@ -52,6 +54,16 @@ def camera_cases(size: int, count: int) -> list[Case]:
         cases += [Case(image, caption, PHOTOGRAPH_BUCKET, None, name) for name, image in photographs[:count]]
         cases += scene_cases(camera, caption, TRAINING_SEEDS + 100_000 * number, size, count - len(photographs))
     return cases
+
+
+def bucket_cases(camera_cases: Sequence[Case], count: int) -> list[Case]:
+    """`count` of them on which every bucket can be had: a plain picture does not reach the highest however fast it zooms."""
+    return spread([case for case in camera_cases if case.reach == BUCKETS - 1], count)
+
+
+def spread(cases: Sequence[Case], count: int) -> list[Case]:
+    """Up to `count` of the cases, at equal distances."""
+    return list(cases[:: max(1, len(cases) // count)][:count])
 
 
 def thing_cases(size: int, count: int) -> list[Case]:
@@ -81,15 +93,19 @@ def scene_cases(kind: Callable[[Setting], Scene], ending: str, first_seed: int, 
     while len(cases) < count:
         scene = kind(Setting(Dice(seed), size, size, ()))
         if scene.caption.endswith(ending):
-            bucket = bucket_of_motion_id(motion_id_of_ssim(score(scene, FRAMES, MIDDLING)))
+            bucket, reach = (true_bucket(scene, strength) for strength in (MIDDLING, 1.0))
             truth = pixels(to_uint8(scene.paint(torch.arange(FRAMES, dtype=torch.float32), MIDDLING)))
             mask = None if kind is camera else changing(scene)
-            case = Case(truth[0], scene.caption, bucket, mask, f"scene {seed - TRAINING_SEEDS}")
+            case = Case(truth[0], scene.caption, bucket, mask, f"scene {seed - TRAINING_SEEDS}", reach)
             visible = bucket > 0 and (mask is None or mask.any())
             if visible and read_direction(truth, mask) == direction_of(scene.caption):
                 cases.append(case)
         seed += 1
     return cases
+
+
+def true_bucket(scene: Scene, strength: float) -> int:
+    return bucket_of_motion_id(motion_id_of_ssim(score(scene, FRAMES, strength)))
 
 
 def changing(scene: Scene) -> np.ndarray:

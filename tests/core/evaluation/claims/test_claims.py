@@ -5,7 +5,7 @@ import pytest
 import torch
 from cinemo_pack.cinemo_core.evaluation.claims import claims, figure
 from cinemo_pack.cinemo_core.evaluation.claims.__main__ import table
-from cinemo_pack.cinemo_core.evaluation.claims.cases import Case, camera_cases, held_out_photographs, thing_cases
+from cinemo_pack.cinemo_core.evaluation.claims.cases import Case, bucket_cases, camera_cases, held_out_photographs, thing_cases
 from cinemo_pack.cinemo_core.motion import ssim_range
 from cinemo_pack.cinemo_core.training.procedural.clip import to_uint8
 from cinemo_pack.cinemo_core.training.procedural.dice import Dice
@@ -112,3 +112,9 @@ def test_cases_are_fixed_and_move_as_their_captions_say():
     assert {"astronaut", "chelsea", "coffee"} <= set(photographs)
     cameras = camera_cases(SIZE, 1)
     assert len(cameras) == 6 and all(case.image.shape == (SIZE, SIZE, 3) and case.image.dtype == np.uint8 for case in cameras)
+
+
+def test_buckets_are_asked_of_pictures_that_can_have_them_all(still):
+    plain = still[0]._replace(name="plain", reach=4)
+    assert [case.name for case in bucket_cases([plain, *still, plain], 2)] == ["0", "1"]
+    assert [case.name for case in bucket_cases([plain, *still], 20)] == ["0", "1", "2"]
