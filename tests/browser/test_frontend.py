@@ -99,6 +99,10 @@ CARD_HAS_PICTURE = """name => {
     const picture = card?.querySelector('img')
     return picture?.complete && picture.naturalWidth > 0
 }"""
+PICTURE_LOADED = """name => {
+    const picture = document.querySelector(`img[src$='pictures/${name}']`)
+    return picture?.complete && picture.naturalWidth > 0
+}"""
 PLACE_ALL = """names => {
     let [x, y] = [0, 0]
     for (const name of names) {
@@ -263,4 +267,7 @@ def test_the_help_page_is_shown(open_page, tmp_path):
     page.evaluate("() => app.canvas.selectNode(app.graph.nodes[0])")
     page.get_by_test_id("info-button").click()
     page.get_by_text("Which way the motion goes").wait_for()
+    for picture in ("CinemoMotionConditioning.png", "motion_bucket.webp", "prompt.webp"):
+        page.locator(f"img[src$='pictures/{picture}']").scroll_into_view_if_needed()
+        page.wait_for_function(PICTURE_LOADED, arg=picture)
     page.screenshot(path=tmp_path / "help.png")
