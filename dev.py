@@ -116,7 +116,7 @@ def parse(arguments):
     command(bench, "measure speed and memory", passes_on=True)
     command(parity, "compare WEIGHTS with recorded CASES", passes_on=True)
     command(evaluate, "measure on a checkpoint what the paper claims: a table, a figure, a verdict", passes_on=True)
-    command(compat, "run the smoke tests against checkouts of ComfyUI, which follow", passes_on=True)
+    command(compat, "run the smoke tests on the oldest ComfyUI that the pack claims, or on the checkouts that follow", passes_on=True)
     command(pictures, "make pictures of what nano does: a gallery, and what each control changes")
     command(py, "run the environment's Python with ComfyUI and this folder importable", passes_on=True)
     command(setup, "only set up what the other commands need")

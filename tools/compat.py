@@ -1,4 +1,4 @@
-"""Runs the smoke tests against checkouts of ComfyUI, each with its own Python, and prints a line for each. Standard library only."""
+"""Runs the smoke tests against other ComfyUIs than the pinned one, and prints a line for each. Standard library only."""
 
 import os
 import subprocess
@@ -6,28 +6,30 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from .console import DevError, say
-from .environment import ROOT
+from .console import say
+from .environment import REQUIREMENTS, ROOT, own_environment, version_of
+from .source import obtain_comfyui
 
 # The pack is imported and its nodes are offered, every workflow runs, a model is loaded from every layout.
 SMOKE = ("tests/server/test_client.py", "tests/server/test_workflows.py", "tests/comfy/test_bundle.py", "tests/comfy/test_nodes.py")
+OLDEST = ROOT / ".comfyui" / "oldest"
 
 
 def try_checkouts(checkouts: Sequence[str], install: bool) -> int:
-    """0 if the smoke tests pass on all of them. Raises DevError where none is given."""
-    if not checkouts:
-        raise DevError("No checkout was given; name one or more folders with ComfyUI's main.py: python dev.py compat CHECKOUT...")
-    command = [sys.executable, str(ROOT / "dev.py"), *(["--install"] if install else []), "test", *SMOKE, "-q"]
+    """0 if the smoke tests pass on all of them; where none is given, on the oldest ComfyUI that the pack claims to run on."""
+    python, folders = (Path(sys.executable), [Path(checkout).absolute() for checkout in checkouts]) if checkouts else oldest()
+    command = [str(python), str(ROOT / "dev.py"), *(["--install"] if install else []), "test", *SMOKE, "-q"]
     codes = {}
-    for checkout in checkouts:
-        say(f"* {checkout}")
-        codes[checkout] = subprocess.run(command, env=os.environ | {"COMFYUI_PATH": os.path.abspath(checkout)}, check=False).returncode
-    for checkout, code in codes.items():
-        print(f"{checkout} ({version(Path(checkout))}): {'failed' if code else 'passed'}")
+    for folder in folders:
+        say(f"* {folder}")
+        codes[folder] = subprocess.run(command, env=os.environ | {"COMFYUI_PATH": str(folder)}, check=False).returncode
+    for folder, code in codes.items():
+        print(f"{folder} ({version_of(folder)}): {'failed' if code else 'passed'}")
     return 1 if any(codes.values()) else 0
 
 
-def version(comfyui: Path) -> str:
-    """What the checkout says of itself."""
-    file = comfyui / "comfyui_version.py"
-    return file.read_text(encoding="utf-8").split("=")[-1].strip().strip('"') if file.is_file() else "no ComfyUI"
+def oldest() -> tuple[Path, list[Path]]:
+    """The project's own Python, and the oldest ComfyUI from its pinned source, beside the pinned one."""
+    python = own_environment(dev=True, comfyui=False).python
+    obtain_comfyui(OLDEST, REQUIREMENTS / "comfyui-oldest.txt", python)
+    return python, [OLDEST]

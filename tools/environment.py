@@ -25,7 +25,7 @@ VENV = ROOT / ".venv"
 COMFYUI = ROOT / ".comfyui" / "ComfyUI"
 REQUIREMENTS = ROOT / "requirements"
 LAUNCH = ROOT / "tools" / "launch.py"
-OLDEST_COMFYUI = (0, 30, 0)
+OLDEST_COMFYUI = "0.27.0"  # requires-comfyui in pyproject.toml
 PYTHON_VERSIONS = ((3, 10), (3, 14))
 GIGABYTES = 8 if sys.platform == "linux" else 3  # torch for Linux brings the CUDA libraries
 
@@ -121,14 +121,13 @@ def ensure_pins(python: Path, requirements: Path) -> None:
 
 def user_environment(comfyui: Path, packages: list[str], install: bool) -> Environment:
     """The ComfyUI at COMFYUI_PATH and the Python that it runs in: one beside it, else this one."""
-    version_file = comfyui / "comfyui_version.py"
-    if not (comfyui / "main.py").exists() or not version_file.exists():
+    version = version_of(comfyui)
+    if not (comfyui / "main.py").exists() or not version:
         raise DevError(
             f"COMFYUI_PATH is {comfyui}, which holds no ComfyUI; give the folder with its main.py, or unset it for the pinned one."
         )
-    version = tuple(int(number) for number in re.findall(r"\d+", version_file.read_text(encoding="utf-8").split("=")[-1]))
-    if version < OLDEST_COMFYUI:
-        raise DevError(f"{comfyui} is ComfyUI {'.'.join(map(str, version))}, expected 0.30.0 or newer: update it, or unset COMFYUI_PATH.")
+    if numbers(version) < numbers(OLDEST_COMFYUI):
+        raise DevError(f"{comfyui} is ComfyUI {version}, expected {OLDEST_COMFYUI} or newer: update it, or unset COMFYUI_PATH.")
     python = next(filter(Path.exists, interpreters_beside(comfyui)), Path(sys.executable))
     missing = missing_packages(python, ["torch", "aiohttp", "safetensors"])
     if missing:
@@ -143,6 +142,16 @@ def user_environment(comfyui: Path, packages: list[str], install: bool) -> Envir
         say(f"* installing {', '.join(missing)} for {python}")
         run_pip(python, "install", "--only-binary", ":all:", *missing, task=f"Installing {', '.join(missing)}")
     return Environment(python, comfyui)
+
+
+def version_of(comfyui: Path) -> str:
+    """What a checkout says of itself; empty where it says nothing."""
+    file = comfyui / "comfyui_version.py"
+    return file.read_text(encoding="utf-8").split("=")[-1].strip().strip('"') if file.is_file() else ""
+
+
+def numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in re.findall(r"\d+", version))
 
 
 def interpreters_beside(comfyui: Path) -> list[Path]:

@@ -76,8 +76,15 @@ def comfyui(folder: Path, version: str) -> Path:
 
 
 def test_an_old_comfyui_is_refused(tmp_path):
-    with pytest.raises(DevError, match=r"is ComfyUI 0\.9\.2, expected 0\.30\.0 or newer"):
+    with pytest.raises(DevError, match=r"is ComfyUI 0\.9\.2, expected 0\.27\.0 or newer"):
         environment.user_environment(comfyui(tmp_path / "ComfyUI", "0.9.2"), [], False)
+
+
+def test_the_oldest_comfyui_is_the_same_everywhere():
+    """What the registry is told, what dev.py takes, and what the smoke tests run on."""
+    assert f'requires-comfyui = ">={environment.OLDEST_COMFYUI}"' in (environment.ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    pin = (environment.REQUIREMENTS / "comfyui-oldest.txt").read_text(encoding="utf-8")
+    assert pin.startswith(f"# ComfyUI {environment.OLDEST_COMFYUI}, ")
 
 
 def test_comfyui_path_uses_this_python_if_none_is_beside_it(tmp_path, monkeypatch, pip_calls):
