@@ -1,5 +1,7 @@
 """The claims, judged on clips that do what they are told and on clips that do not."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -51,6 +53,15 @@ def test_buckets_that_are_obeyed_pass_and_others_fail(still):
     assert ranked.passed and error.passed and len(ranked.values) == 20
     ranked, error = claims.bucket_control(None, still[:1], ignores)
     assert not ranked.passed and not error.passed
+
+
+def test_the_rank_on_one_picture_is_told_apart_from_the_rank_over_all(still):
+    def obeys_from_another_start(_, tasks):
+        return [with_score(task.image, task.bucket // 2 + (9 if task.seed else 0), task.seed) for task in tasks]
+
+    ranked, _ = claims.bucket_control(None, still[:2], obeys_from_another_start)
+    rank, within = map(float, re.findall(r"0\.\d{3}", ranked.result))
+    assert rank < 0.9 < within and not ranked.passed
 
 
 def test_captions_that_are_obeyed_pass_and_others_fail():
