@@ -17,7 +17,7 @@ from cinemo_core.training.validation import contact_sheet
 from .console import say
 from .environment import ROOT
 
-STEPS, CFG = 50, 3.0  # the workflows' settings
+STEPS, CFG = 50, 2.5  # the workflows' settings
 BUCKET = 6  # moves visibly, and what moves stays recognisable
 BUCKETS = (0, 5, 10, 15, 19)
 LARGER = 2  # times, on the page
@@ -63,7 +63,7 @@ def help_pages(animator: Animator, case: Case) -> None:
         labels, tasks = zip(*columns, strict=True)
         write_moving(HELP / f"{name}.webp", animate(animator, tasks), labels)
     animators = {
-        "cfg": {f"cfg {cfg}": replace(animator, cfg=cfg) for cfg in (1.0, 3.0, 7.5, 15.0)},
+        "cfg": {f"cfg {cfg}": replace(animator, cfg=cfg) for cfg in (1.0, 2.5, 7.5, 15.0)},
         "steps": {f"steps {steps}": replace(animator, steps=steps) for steps in (5, 10, 25, 50)},
     }
     for name, settings in animators.items():

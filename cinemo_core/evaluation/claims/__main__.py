@@ -27,7 +27,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--size", type=int, default=64, metavar="N", help="width and height of the pictures (default: 64)")
     parser.add_argument("--seeds", type=int, default=20, metavar="N", help="pictures and seeds per measure (default: 20)")
     parser.add_argument("--steps", type=int, default=25, metavar="N", help="DDIM steps (default: 25)")
-    parser.add_argument("--cfg", type=float, default=3.0, metavar="X", help="guidance (default: 3; the authors use 7.5)")
+    parser.add_argument("--cfg", type=float, default=2.5, metavar="X", help="guidance (default: 2.5; the authors use 7.5)")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     return parser.parse_args(arguments)
 
