@@ -24,7 +24,7 @@ def try_checkouts(checkouts: Sequence[str], install: bool) -> int:
         say(f"* {folder}")
         codes[folder] = subprocess.run(command, env=os.environ | {"COMFYUI_PATH": str(folder)}, check=False).returncode
     for folder, code in codes.items():
-        print(f"{folder} ({version_of(folder)}): {'failed' if code else 'passed'}")
+        print(f"{folder} ({version_of(folder) or 'no ComfyUI'}): {'failed' if code else 'passed'}")
     return 1 if any(codes.values()) else 0
 
 
