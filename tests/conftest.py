@@ -4,6 +4,7 @@ The pack is a package by its root `__init__.py`, and ComfyUI imports it under a 
 as `cinemo_pack`; registering that name here keeps relative imports intact and every module loaded once.
 """
 
+import signal
 import sys
 import types
 from pathlib import Path
@@ -27,6 +28,9 @@ class RootIsNoPackage:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # A job that a shell put in the background ignores Ctrl-C, and so would the programs that tests start and interrupt.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     # A plugin of its own: as a hook of this file it would be asked about folders below tests/ only.
     config.pluginmanager.register(RootIsNoPackage())
 

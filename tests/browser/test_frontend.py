@@ -48,18 +48,24 @@ OVERLAPS = """() => {
     return boxes.flatMap((a, i) => boxes.slice(i + 1).filter(b => meet(a, b)).map(b => [a[0], b[0]]))
 }"""
 SQUARE = {"x": 200, "y": 150, "width": 640, "height": 640}
-# The first of the two groups that a thumbnail shows, where these are not the two before the last one.
-SHOWN_FROM = {"controlnet": 2, "lora": 1, "match_motion": 2, "motion_transfer": 4, "video_editing": 4}
-# Shows them in the middle of the square; if they are too large for that, their beginning: below a scale of 0.6 there is no text.
-SHOW_GROUPS = """([square, first]) => {
-    const [a, b] = first ? app.graph.groups.slice(first) : app.graph.groups.slice(-3)
+# A thumbnail shows two groups: the one in which the result is watched and the one before it, or from here on.
+SHOWN_FROM = {"match_motion": 5}
+SHOWN_WITHOUT_RESULT = {"controlnet": 2, "image_to_video_stock_ksampler": 2, "lora": 1}  # nano does not run these
+# Shows them in the middle of the square; if they are too large for that, their end, where the result is, or without a result
+# their beginning: below a scale of 0.6 there is no text.
+SHOW_GROUPS = """([square, from, to_the_end]) => {
+    const groups = app.graph.groups
+    const [a, b] = groups.slice(from ?? groups.findIndex(group => /watch/i.test(group.title)) - 1)
     const [width, height] = [b.pos[0] + b.size[0] - a.pos[0], a.size[1]]
     const scale = Math.max(0.62, 0.97 * square.width / Math.max(width, height))
-    const offset = (start, size, from, room) => (from + Math.max(0, (room - size * scale) / 2)) / scale - start
+    const offset = (start, size, from, room, to_the_end) => {
+        const left = room - size * scale
+        return (from + (left < 0 && to_the_end ? left : Math.max(0, left / 2))) / scale - start
+    }
     app.canvas.ds.scale = scale
     app.canvas.ds.offset = [
-        offset(a.pos[0], width, square.x, square.width),
-        offset(a.pos[1], height, square.y, square.height),
+        offset(a.pos[0], width, square.x, square.width, to_the_end),
+        offset(a.pos[1], height, square.y, square.height, false),
     ]
     app.canvas.setDirty(true, true)
 }"""
@@ -148,7 +154,8 @@ def photograph(page, server, name, folder):
     """Write the workflow's thumbnail and pictures of nodes for help pages: with their results where nano runs it as it is."""
     if any(NANO_BUNDLE in node.get("widgets_values", []) for node in read_workflow(name)["nodes"]):
         assert press_run(page, server)["status"]["status_str"] == "success"
-    page.evaluate(SHOW_GROUPS, [SQUARE, SHOWN_FROM.get(name)])
+    from_group = SHOWN_WITHOUT_RESULT.get(name, SHOWN_FROM.get(name))
+    page.evaluate(SHOW_GROUPS, [SQUARE, from_group, name not in SHOWN_WITHOUT_RESULT])
     page.wait_for_timeout(3000)  # until videos show a picture
     page.screenshot(path=folder / f"cinemo_{name}.jpg", type="jpeg", quality=80, clip=SQUARE)
     if name == "image_to_video":
