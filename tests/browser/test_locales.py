@@ -4,7 +4,9 @@ import json
 from collections.abc import Iterator
 
 import pytest
-from cinemo_pack.tests.workflows import ROOT, pack_inputs
+from cinemo_pack.tests.browser.running import press_run
+from cinemo_pack.tests.browser.test_experience import SMALL, SWAP_LATENT
+from cinemo_pack.tests.workflows import ROOT, pack_inputs, read_workflow
 
 NODE = "CinemoMotionConditioning"
 EMPTY = {"version": 0.4, "nodes": [], "links": [], "groups": [], "last_node_id": 0, "last_link_id": 0}
@@ -43,8 +45,8 @@ PLACES = """([input, widget]) => {
 }"""
 
 
-def texts(language):
-    return json.loads((ROOT / "locales" / language / "nodeDefs.json").read_text(encoding="utf-8"))
+def texts(language, file="nodeDefs.json"):
+    return json.loads((ROOT / "locales" / language / file).read_text(encoding="utf-8"))
 
 
 @pytest.fixture
@@ -110,3 +112,24 @@ def test_names_and_tooltips_are_chinese_in_a_chinese_frontend(chinese_page, tmp_
     found.first.wait_for()
     page.screenshot(path=tmp_path / "library.png")
     assert [error for error in chinese_page.errors if "cinemo" in error.lower()] == []
+
+
+def test_an_error_begins_with_a_chinese_line_in_a_chinese_frontend(chinese_page, server, tmp_path):
+    page = chinese_page.page
+    page.evaluate(LOAD, read_workflow("image_to_video"))
+    page.evaluate(SMALL, 2)
+    page.evaluate(SWAP_LATENT)
+    assert press_run(page, server)["status"]["status_str"] == "error"
+    toast = page.locator(".p-toast-message").filter(has_text=texts("zh", "main.json")["cinemoErrors"]["InputError"])
+    toast.get_by_text("a Cinemo clip has the input image and at least one frame after").wait_for(timeout=10_000)
+    page.screenshot(path=tmp_path / "error.png")
+
+
+def test_an_english_frontend_shows_an_error_once(open_page, server):
+    page = open_page().page
+    page.evaluate(LOAD, read_workflow("image_to_video"))
+    page.evaluate(SMALL, 2)
+    page.evaluate(SWAP_LATENT)
+    assert press_run(page, server)["status"]["status_str"] == "error"
+    page.get_by_test_id("error-overlay").wait_for()
+    assert page.locator(".p-toast-message").count() == 0

@@ -1,7 +1,4 @@
-"""The translations: complete, nothing left over, English equal to the schemas, and saying the same in every language.
-
-Errors are not among them: the frontend shows a server's sentence as it comes (see locales/README.md).
-"""
+"""The translations: complete, nothing left over, English equal to the schemas, and saying the same in every language."""
 
 import ast
 import json
@@ -11,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from cinemo_pack.cinemo_core import errors
 from cinemo_pack.tests.workflows import ROOT
 
 LOCALES = ROOT / "locales"
@@ -110,7 +108,16 @@ def test_english_equals_the_settings_of_the_extensions():
             headings.add(found[0])
             settings[name.replace(".", "_")] = {"name": found[1], "tooltip": found[2]}
     assert read("en", "settings.json") == settings
-    assert read("en", "main.json") == {"settingsCategories": {heading: heading for heading in headings}}
+    assert read("en", "main.json")["settingsCategories"] == {heading: heading for heading in headings}
+
+
+@every_language
+def test_every_kind_of_error_has_a_first_line(language):
+    """web/error_lines.js shows it above the sentence, which stays English."""
+    main = read(language, "main.json")
+    assert set(main) == {"settingsCategories", "cinemoErrors"}
+    assert set(main["cinemoErrors"]) == {kind.__name__ for kind in errors.CinemoError.__subclasses__()}
+    assert all(re.search(LANGUAGES[language], line) for line in main["cinemoErrors"].values())
 
 
 def test_the_languages_are_these_and_comfyui_reads_every_file():
