@@ -17,12 +17,14 @@ from ..models.cinemo.diffusers_config import diffusers_config
 from ..models.cinemo.keys import diffusers_names
 from ..models.clip_text import keys as clip_text
 from ..schedule import BETA_END, BETA_START, NUM_TRAIN_TIMESTEPS, STEPS_OFFSET
-from .objective import RESIDUAL
+from .objective import DIRECT, RESIDUAL
 
 DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
 UNET_WEIGHTS = "diffusion_pytorch_model.safetensors"
 INDEX = "model_index.json"
 TEXT_WEIGHTS = "model.safetensors"
+# As the scheduler's configuration names them: by this the bundle loader refuses a network that denoises the frames themselves.
+PREDICTION_TYPES = {RESIDUAL: "epsilon", DIRECT: "epsilon of frames"}
 
 
 def write_checkpoint(
@@ -120,8 +122,7 @@ def json_files(config: CinemoConfig, text: Any, vaes: Mapping[str, Path], predic
             "beta_start": BETA_START,
             "clip_sample": False,
             "num_train_timesteps": NUM_TRAIN_TIMESTEPS,
-            # By this the bundle loader refuses a network that denoises the frames themselves.
-            "prediction_type": "epsilon" if prediction == RESIDUAL else "epsilon of frames",
+            "prediction_type": PREDICTION_TYPES[prediction],
             "set_alpha_to_one": False,
             "steps_offset": STEPS_OFFSET,
         },

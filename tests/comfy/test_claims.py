@@ -1,13 +1,16 @@
 """The claims on a whole checkpoint, with the tokenizer that ComfyUI carries."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
+import pytest
 import torch
 from cinemo_pack.cinemo_core.evaluation.claims.__main__ import main
 from cinemo_pack.cinemo_core.evaluation.claims.animate import Task, load_animator
 from cinemo_pack.cinemo_core.evaluation.claims.claims import INITIAL_NOISES
+from cinemo_pack.cinemo_core.training.export import PREDICTION_TYPES
 from cinemo_pack.cinemo_core.training.procedural import render_stills
 
 SIZE = 32
@@ -34,8 +37,29 @@ def test_the_command_reports_what_is_missing(tmp_path, capsys):
     assert "--size is 50; choose a multiple of 8" in capsys.readouterr().err
 
 
-def test_the_command_measures_a_checkpoint_and_says_what_is_missed(drawn, tmp_path, capsys):
-    arguments = ["--checkpoint", str(drawn), "--direct", str(drawn / "unet")]
+@pytest.fixture
+def direct(drawn, tmp_path):
+    """The same weights, said to denoise the frames themselves."""
+    folder = shutil.copytree(drawn, tmp_path / "direct")
+    scheduler = folder / "scheduler" / "scheduler_config.json"
+    scheduler.write_text(json.dumps(json.loads(scheduler.read_text()) | {"prediction_type": PREDICTION_TYPES["direct"]}))
+    return folder
+
+
+def test_residual_and_direct_are_told_apart_by_what_the_export_says(drawn, direct, tmp_path, capsys):
+    images = [render_stills(0, SIZE, SIZE, 1)[0].permute(1, 2, 0).numpy()]
+    residual, other = (load_animator(folder, torch.device("cpu"), steps=2, cfg=2.0) for folder in (drawn, direct))
+    assert (residual.prediction, other.prediction) == ("residual", "direct")
+    first, second = (next(animator.animate([Task(images[0], "a cat", 9, 0)])) for animator in (residual, other))
+    assert not np.array_equal(first, second)
+    for checkpoint, ablation, option in ((direct, direct, "--checkpoint"), (drawn, drawn, "--direct")):
+        arguments = ["--checkpoint", str(checkpoint), "--direct", str(ablation), "--output", str(tmp_path / "out")]
+        assert main(arguments) == 1
+        assert f"{option} takes one of" in capsys.readouterr().err
+
+
+def test_the_command_measures_a_checkpoint_and_says_what_is_missed(drawn, direct, tmp_path, capsys):
+    arguments = ["--checkpoint", str(drawn), "--direct", str(direct)]
     assert main([*arguments, "--output", str(tmp_path), "--size", "32", "--seeds", "5", "--steps", "1"]) == 1  # its weights are random
     out = capsys.readouterr().out
     assert out.splitlines()[-1].startswith("verdict: missed: ")

@@ -1,4 +1,4 @@
-"""The command: python dev.py evaluate [--checkpoint DIR] [--direct FILE] [--output DIR]."""
+"""The command: python dev.py evaluate [--checkpoint DIR] [--direct DIR] [--output DIR]."""
 
 import argparse
 import json
@@ -12,6 +12,7 @@ import torch
 
 from ... import included
 from ...errors import CinemoError, InputError
+from ...training.objective import DIRECT, RESIDUAL
 from . import cases, claims, figure
 from .animate import Animator, Task, load_animator
 
@@ -21,7 +22,7 @@ CLAIMS = ("buckets", "captions", "consistency", "noise")
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="dev.py evaluate", description="Measure what the paper claims of Cinemo on a checkpoint.")
     parser.add_argument("--checkpoint", type=Path, default=included.FOLDER, metavar="DIR", help="a whole checkpoint folder (default: nano)")
-    parser.add_argument("--direct", type=Path, metavar="PATH", help="UNet trained equally, but to predict frames directly")
+    parser.add_argument("--direct", type=Path, metavar="DIR", help="one trained equally, but to predict frames directly")
     parser.add_argument("--claims", nargs="+", choices=CLAIMS, default=CLAIMS, metavar="CLAIM", help=f"some of {', '.join(CLAIMS)}")
     parser.add_argument("--output", type=Path, default=Path("output"), metavar="DIR", help="where table, numbers and figure go")
     parser.add_argument("--size", type=int, default=64, metavar="N", help="width and height of the pictures (default: 64)")
@@ -33,8 +34,8 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 
 
 def evaluate(args: argparse.Namespace) -> list[claims.Row]:
-    animator = load_animator(args.checkpoint, torch.device(args.device), args.steps, args.cfg)
-    direct = animator.with_unet(args.direct, "direct") if args.direct else None
+    animator = load(args, args.checkpoint, RESIDUAL)
+    direct = load(args, args.direct, DIRECT) if args.direct else None
     camera = cases.camera_cases(args.size, args.seeds)
     mixed = cases.spread(camera, args.seeds)  # every motion of the camera, and every kind of picture
     rows = []
@@ -52,6 +53,14 @@ def evaluate(args: argparse.Namespace) -> list[claims.Row]:
     if "noise" in args.claims:
         rows += claims.initial_noise(animator, mixed, with_progress("initial noise"))
     return rows
+
+
+def load(args: argparse.Namespace, folder: Path, prediction: str) -> Animator:
+    animator = load_animator(folder, torch.device(args.device), args.steps, args.cfg)
+    if animator.prediction != prediction:
+        option = "--checkpoint" if prediction == RESIDUAL else "--direct"
+        raise InputError(f"{folder} was trained with {animator.prediction} prediction; {option} takes one of {prediction} prediction.")
+    return animator
 
 
 def with_progress(name: str) -> claims.Clips:

@@ -4,7 +4,7 @@ The nodes take the same steps, one clip at a time.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,11 @@ import torch
 
 from ...checkpoint import read_state_dict
 from ...errors import InputError
-from ...folder import read_bundle
+from ...folder import Bundle, read_bundle, read_config
 from ...models.cinemo.recognise import recognise
 from ...motion import motion_id
 from ...training import frozen, network, text
+from ...training.export import PREDICTION_TYPES
 from ...training.objective import RESIDUAL
 from ...training.sampling import CUTOFF, NOISE_LEVEL, denoise, refine
 
@@ -49,10 +50,6 @@ class Animator:
     cfg: float
     prediction: str = RESIDUAL
 
-    def with_unet(self, path: Path, prediction: str) -> "Animator":
-        """The same with the UNet of another file or folder."""
-        return replace(self, unet=load_unet(path).to(self.device), prediction=prediction)
-
     def animate(self, tasks: Sequence[Task], at_once: int = 20) -> Iterator[np.ndarray]:
         """A clip uint8 [16, h, w, 3] for each task, in order. A task's clip depends on nothing else in its batch."""
         for start in range(0, len(tasks), at_once):
@@ -78,7 +75,10 @@ def draw_noise(seed: int, size: Sequence[int]) -> torch.Tensor:
 
 
 def load_animator(folder: Path, device: torch.device, steps: int, cfg: float) -> Animator:
-    """Every part of a checkpoint folder, in float32. Raises CheckpointError or InputError where one is missing or does not fit."""
+    """Every part of a checkpoint folder, in float32, and by its scheduler's configuration what its UNet predicts.
+
+    Raises CheckpointError or InputError where a part is missing or does not fit.
+    """
     bundle = read_bundle(folder)
     vae = bundle.vae_image or bundle.vae_temporal
     if vae is None or bundle.text_encoder is None:
@@ -91,7 +91,19 @@ def load_animator(folder: Path, device: torch.device, steps: int, cfg: float) ->
         device,
         steps,
         cfg,
+        prediction_of(bundle),
     )
+
+
+def prediction_of(bundle: Bundle) -> str:
+    """What an export says that its UNet was trained for; a folder that says nothing is as the authors', residual."""
+    scheduler = read_config(bundle.scheduler.parent, bundle.scheduler.name) if bundle.scheduler else {}
+    found = scheduler.get("prediction_type", PREDICTION_TYPES[RESIDUAL])
+    for prediction, prediction_type in PREDICTION_TYPES.items():
+        if found == prediction_type:
+            return prediction
+    known = " or ".join(map(repr, PREDICTION_TYPES.values()))
+    raise InputError(f"{bundle.scheduler} has prediction_type {found!r}; a Cinemo is trained for {known}.")
 
 
 def load_unet(path: Path) -> Any:
