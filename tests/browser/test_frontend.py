@@ -53,14 +53,14 @@ SHOWN_FROM = {"match_motion": 5}
 SHOWN_WITHOUT_RESULT = {"controlnet": 2, "image_to_video_stock_ksampler": 2, "lora": 1}  # nano does not run these
 # Shows them in the middle of the square; if they are too large for that, their end, where the result is, or without a result
 # their beginning: below a scale of 0.6 there is no text.
-SHOW_GROUPS = """([square, from, to_the_end]) => {
+SHOW_GROUPS = """([square, first, to_the_end]) => {
     const groups = app.graph.groups
-    const [a, b] = groups.slice(from ?? groups.findIndex(group => /watch/i.test(group.title)) - 1)
+    const [a, b] = groups.slice(first ?? groups.findIndex(group => /watch/i.test(group.title)) - 1)
     const [width, height] = [b.pos[0] + b.size[0] - a.pos[0], a.size[1]]
     const scale = Math.max(0.62, 0.97 * square.width / Math.max(width, height))
-    const offset = (start, size, from, room, to_the_end) => {
+    const offset = (start, size, edge, room, keep_end) => {
         const left = room - size * scale
-        return (from + (left < 0 && to_the_end ? left : Math.max(0, left / 2))) / scale - start
+        return (edge + (left < 0 && keep_end ? left : Math.max(0, left / 2))) / scale - start
     }
     app.canvas.ds.scale = scale
     app.canvas.ds.offset = [
@@ -154,8 +154,8 @@ def photograph(page, server, name, folder):
     """Write the workflow's thumbnail and pictures of nodes for help pages: with their results where nano runs it as it is."""
     if any(NANO_BUNDLE in node.get("widgets_values", []) for node in read_workflow(name)["nodes"]):
         assert press_run(page, server)["status"]["status_str"] == "success"
-    from_group = SHOWN_WITHOUT_RESULT.get(name, SHOWN_FROM.get(name))
-    page.evaluate(SHOW_GROUPS, [SQUARE, from_group, name not in SHOWN_WITHOUT_RESULT])
+    first = SHOWN_WITHOUT_RESULT.get(name, SHOWN_FROM.get(name))
+    page.evaluate(SHOW_GROUPS, [SQUARE, first, name not in SHOWN_WITHOUT_RESULT])
     page.wait_for_timeout(3000)  # until videos show a picture
     page.screenshot(path=folder / f"cinemo_{name}.jpg", type="jpeg", quality=80, clip=SQUARE)
     if name == "image_to_video":

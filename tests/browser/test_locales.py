@@ -132,4 +132,5 @@ def test_an_english_frontend_shows_an_error_once(open_page, server):
     page.evaluate(SWAP_LATENT)
     assert press_run(page, server)["status"]["status_str"] == "error"
     page.get_by_test_id("error-overlay").wait_for()
+    page.wait_for_timeout(2000)  # time for a second message, were there one
     assert page.locator(".p-toast-message").count() == 0

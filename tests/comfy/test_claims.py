@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from cinemo_pack.cinemo_core.errors import InputError
 from cinemo_pack.cinemo_core.evaluation.claims.__main__ import main
 from cinemo_pack.cinemo_core.evaluation.claims.animate import Task, load_animator
 from cinemo_pack.cinemo_core.evaluation.claims.claims import INITIAL_NOISES
@@ -56,6 +57,9 @@ def test_residual_and_direct_are_told_apart_by_what_the_export_says(drawn, direc
         arguments = ["--checkpoint", str(checkpoint), "--direct", str(ablation), "--output", str(tmp_path / "out")]
         assert main(arguments) == 1
         assert f"{option} takes one of" in capsys.readouterr().err
+    (direct / "scheduler" / "scheduler_config.json").write_text('{"prediction_type": "v_prediction"}')
+    with pytest.raises(InputError, match="has prediction_type 'v_prediction'; a Cinemo is trained for 'epsilon' or"):
+        load_animator(direct, torch.device("cpu"), steps=2, cfg=2.0)
 
 
 def test_the_command_measures_a_checkpoint_and_says_what_is_missed(drawn, direct, tmp_path, capsys):

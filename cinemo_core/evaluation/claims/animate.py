@@ -48,7 +48,7 @@ class Animator:
     device: torch.device
     steps: int
     cfg: float
-    prediction: str = RESIDUAL
+    prediction: str
 
     def animate(self, tasks: Sequence[Task], at_once: int = 20) -> Iterator[np.ndarray]:
         """A clip uint8 [16, h, w, 3] for each task, in order. A task's clip depends on nothing else in its batch."""
