@@ -29,6 +29,18 @@ def key(default: Any = MISSING, *, low: float | None = None, high: float | None 
 
 
 @dataclass(frozen=True)
+class Repeat:
+    """Clips that are shown several times in every epoch: those with these words in their caption."""
+
+    words: str = key()
+    times: int = key(low=2)
+
+    def __post_init__(self) -> None:
+        if not self.words:
+            raise InputError('An entry of data.repeats has no words, which would fit every clip; give words = "some words".')
+
+
+@dataclass(frozen=True)
 class Data:
     """Which clips, of which size."""
 
@@ -45,6 +57,7 @@ class Data:
     cache: bool = key(True)
     score: str = key("source", choices=("source", "decoded"))
     cache_folder: str = key("", path=True)
+    repeats: tuple[Repeat, ...] = key(())
     workers: int = key(0, low=0)
 
     def __post_init__(self) -> None:
@@ -55,6 +68,8 @@ class Data:
             raise InputError(f"data.interval is {list(self.interval)}; give the smaller number of frames first.")
         if self.score == "decoded" and not self.cache:
             raise InputError('data.score = "decoded" is measured when the cache is made; set data.cache = true, or data.score = "source".')
+        if self.repeats and not self.cache:
+            raise InputError("data.repeats is set, but captions are known in advance only from the cache; set data.cache = true.")
         if self.source == "videos" and not self.path:
             raise InputError('data.path is missing; give a folder of videos, or a .csv or .jsonl list of them, for source = "videos".')
         if self.source == "procedural" and not self.clips:

@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -139,6 +139,14 @@ class LatentCache:
         shard, row = divmod(index, CLIPS_PER_SHARD)
         latents, scores, captions = self._shard(shard)
         return Measured(latents[row].float(), float(scores[row]), captions[row])
+
+    def captions(self) -> Iterator[str]:
+        """Of every clip, in order; no latents are read."""
+        from safetensors import safe_open
+
+        for shard in range(shards_of(self.clips)):
+            with safe_open(shard_path(self.folder, shard), "pt") as file:
+                yield from json.loads(file.metadata()["captions"])
 
     def _shard(self, shard: int) -> tuple[Tensor, Tensor, list[str]]:
         if shard not in self.open:

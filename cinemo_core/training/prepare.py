@@ -13,6 +13,7 @@ from . import frozen
 from .clips import BadClips
 from .config import Config
 from .latents import ClipsToEncode, LatentCache, MeasuredSource, cache_folder, mean_ssim, shards_of, write_cache
+from .repeats import RepeatedClips
 from .sources import open_source
 
 # Keys of [data] on which a clip's latents and its SSIM depend.
@@ -20,8 +21,8 @@ DATA_KEYS = ("source", "seed", "width", "height", "frames", "interval", "views",
 PAIRS = 4  # of frames that a decoded clip is measured on
 
 
-def prepare_clips(config: Config, accelerator: Any, vae: Any) -> LatentCache | MeasuredSource:
-    """Clips by number: latents from the cache, or pixels. Raises InputError where the source is not there."""
+def prepare_clips(config: Config, accelerator: Any, vae: Any) -> LatentCache | RepeatedClips | MeasuredSource:
+    """Clips by number: latents from the cache, or pixels. Raises InputError where the source, or what it shall repeat, is not there."""
     source = open_source(config.data)
     bad_clips = BadClips(config.output / "bad_clips.jsonl")
     measured_source = MeasuredSource(source, bad_clips)
@@ -51,7 +52,8 @@ def prepare_clips(config: Config, accelerator: Any, vae: Any) -> LatentCache | M
         write_cache(folder, clips, mine, measured, lambda frames: frozen.encode(vae, frames), bar.update, rescore)
     accelerator.wait_for_everyone()
     bad_clips.log_count()
-    return LatentCache(folder, clips)
+    cache = LatentCache(folder, clips)
+    return RepeatedClips(cache, config.data.repeats) if config.data.repeats else cache
 
 
 def decoded_ssim(vae: Any, latents: Tensor) -> float:

@@ -93,6 +93,9 @@ def test_numbers_lists_and_tables(tmp_path):
         (("[run]", "[validation]\ncases = [{}]\n[run]"), "A case of validation.cases needs either image"),
         (("[run]", "[validation]\ncases = [{seed = 1, bucket = 20}]\n[run]"), r"validation.cases\[0\].bucket is 20"),
         (("[run]", "[validation]\ncases = [3]\n[run]"), r"validation.cases\[0\] is 3, expected a table"),
+        (("[model]", 'repeats = [{ words = "red", times = 1 }]\n[model]'), r"repeats\[0\].times is 1; choose a number that is at least 2."),
+        (("[model]", 'repeats = [{ words = "", times = 2 }]\n[model]'), "An entry of data.repeats has no words"),
+        (("[model]", 'cache = false\nrepeats = [{ words = "red", times = 2 }]\n[model]'), "data.repeats is set, but captions"),
         (("[run]", "[run"), "is not valid TOML"),
     ],
 )

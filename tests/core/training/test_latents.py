@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from cinemo_pack.cinemo_core.errors import InputError
 from cinemo_pack.cinemo_core.motion import score_clip
 from cinemo_pack.cinemo_core.training import frozen, latents
 from cinemo_pack.cinemo_core.training.latents import LatentCache, cache_folder, mean_ssim, shards_of, write_cache
@@ -184,3 +185,24 @@ def test_few_shards_are_open_at_a_time(tmp_path, monkeypatch):
 def test_the_name_of_a_cache_is_its_settings():
     assert cache_folder(Path("a"), {"x": 1, "y": 2}) == cache_folder(Path("a"), {"y": 2, "x": 1})
     assert cache_folder(Path("a"), {"x": 1}) != cache_folder(Path("a"), {"x": 2})
+
+
+def test_some_clips_may_come_more_often(cached, encoded):
+    """Which ones is no part of the cache: the same latents serve."""
+    plain = cached()
+    clips = cached(repeats=[{"words": "number 3", "times": 4}, {"words": "number 1", "times": 2}])
+    assert len(encoded) == 5
+    captions = [clips.clip(index, 0).caption[-1] for index in range(len(clips))]
+    assert captions == list("011233334")
+    assert torch.equal(clips.clip(5, 0).clip, plain.clip(3, 0).clip)
+
+
+def test_the_first_entry_that_fits_counts(cached):
+    clips = cached(repeats=[{"words": "number 2", "times": 3}, {"words": "square", "times": 2}])
+    assert len(clips) == 3 + 4 * 2
+
+
+@pytest.mark.parametrize("repeats", [[{"words": "circle", "times": 2}], [{"words": "square", "times": 2}, {"words": "number", "times": 3}]])
+def test_an_entry_that_fits_no_clip_is_refused(cached, repeats):
+    with pytest.raises(InputError, match=f"data.repeats names '{repeats[-1]['words']}', but no clip"):
+        cached(repeats=repeats)
