@@ -18,6 +18,7 @@ from .ssim import check_frames, check_measurable, ssim_of_pairs
 
 BUCKETS = 20
 LEAST_MOTION_ID = 99
+SAME_BUCKET = -1  # of a negative: that of its positive
 
 
 def motion_id(bucket: int) -> int:

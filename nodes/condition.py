@@ -3,7 +3,7 @@
 from comfy_api.latest import io
 
 from ..cinemo_core.comfyui.conditioning import condition_clip
-from ..cinemo_core.motion import BUCKETS
+from ..cinemo_core.motion import BUCKETS, SAME_BUCKET
 from ..cinemo_core.resize import RESIZE_MODES
 
 
@@ -66,6 +66,15 @@ class CinemoMotionConditioning(io.ComfyNode):
                     "motion_bucket, as 99 - bucket.",
                     advanced=True,
                 ),
+                io.Int.Input(
+                    "negative_bucket",
+                    default=SAME_BUCKET,
+                    min=SAME_BUCKET,
+                    max=BUCKETS - 1,
+                    tooltip="Motion of the negative. -1: the same as the positive's, as the authors sample. 0: a still picture, so "
+                    "that cfg strengthens the motion along with the prompt; needs a lower cfg, 1.4 with nano.",
+                    advanced=True,
+                ),
             ],
             outputs=[
                 io.Conditioning.Output(display_name="positive", tooltip="The prompt with the clip attached."),
@@ -75,10 +84,12 @@ class CinemoMotionConditioning(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, positive, negative, vae, image, width, height, frames, motion_bucket, resize, motion_id) -> io.NodeOutput:
+    def execute(
+        cls, positive, negative, vae, image, width, height, frames, motion_bucket, resize, motion_id, negative_bucket
+    ) -> io.NodeOutput:
         raw_motion_id = None if motion_id < 0 else motion_id
         positive, negative, samples = condition_clip(
-            positive, negative, vae, image, width, height, frames, motion_bucket, resize, raw_motion_id
+            positive, negative, vae, image, width, height, frames, motion_bucket, resize, raw_motion_id, negative_bucket
         )
         return io.NodeOutput(positive, negative, {"samples": samples})
 

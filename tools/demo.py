@@ -11,6 +11,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from cinemo_core import included
+from cinemo_core.motion import SAME_BUCKET
 
 from .client import Client, Progress, Workflow
 from .console import DevError, say
@@ -20,6 +21,7 @@ from .server import Server
 
 WORKFLOW = ROOT / "tests" / "workflows" / "image_to_video.json"
 REAL_SIZE = (512, 320)  # what the published checkpoint was trained on
+REAL_CFG = 7.5  # the authors'
 
 
 class ProgressBar:
@@ -52,6 +54,9 @@ def fill_in(workflow: Workflow, bundle: str, size: tuple[int, int], prompt: str 
     find(workflow, "CinemoBundleLoader")["bundle"] = bundle
     conditioning = find(workflow, "CinemoMotionConditioning")
     conditioning["width"], conditioning["height"] = size
+    if bundle != included.NAME:  # the workflow's are nano's
+        conditioning["negative_bucket"] = SAME_BUCKET
+        find(workflow, "CinemoResidualKSampler")["cfg"] = REAL_CFG
     text = workflow[conditioning["positive"][0]]["inputs"]
     text["text"] = text["text"] if prompt is None else prompt
     conditioning["motion_bucket"] = conditioning["motion_bucket"] if bucket is None else bucket

@@ -17,7 +17,7 @@ from cinemo_core.training.validation import contact_sheet
 from .console import say
 from .environment import ROOT
 
-STEPS, CFG = 50, 2.5  # the workflows' settings
+STEPS, CFG, NEGATIVE_BUCKET = 50, 1.4, 0  # the workflows' settings
 BUCKET = 6  # moves visibly, and what moves stays recognisable
 BUCKETS = (0, 5, 10, 15, 19)
 LARGER = 2  # times, on the page
@@ -29,7 +29,7 @@ GALLERY, HELP = ROOT / "docs" / "pictures", ROOT / "web" / "docs" / "pictures"
 
 
 def main() -> None:
-    animator = load_animator(included.FOLDER, torch.device("cpu"), STEPS, CFG)
+    animator = load_animator(included.FOLDER, torch.device("cpu"), STEPS, CFG, NEGATIVE_BUCKET)
     size = included.SIZE[0]
     camera = camera_cases(size, PICTURES)  # the pictures of each motion one after the other
     motions = range(len(camera) // PICTURES)
@@ -63,7 +63,7 @@ def help_pages(animator: Animator, case: Case) -> None:
         labels, tasks = zip(*columns, strict=True)
         write_moving(HELP / f"{name}.webp", animate(animator, tasks), labels)
     animators = {
-        "cfg": {f"cfg {cfg}": replace(animator, cfg=cfg) for cfg in (1.0, 2.5, 7.5, 15.0)},
+        "cfg": {f"cfg {cfg}": replace(animator, cfg=cfg) for cfg in (1.0, 1.4, 2.0, 4.0)},
         "steps": {f"steps {steps}": replace(animator, steps=steps) for steps in (5, 10, 25, 50)},
     }
     for name, settings in animators.items():

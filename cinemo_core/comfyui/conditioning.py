@@ -1,6 +1,6 @@
 """What a conditioning must carry for Cinemo: the clip that it belongs to, and rows that are per clip, not per frame."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import comfy.conds
 import comfy.model_management
@@ -9,7 +9,7 @@ import node_helpers
 import torch
 
 from ..errors import ConditioningError, InputError
-from ..motion import motion_id
+from ..motion import SAME_BUCKET, motion_id
 from ..residual import static_clip
 from ..resize import resize_image
 from ..shapes import LATENT_CHANNELS, check_image, check_video_size
@@ -19,11 +19,15 @@ CLIP_KEY = "cinemo_clip"
 
 @dataclass(frozen=True)
 class ClipCondition:
-    """One clip: its first frame's latent z0 [1, 4, h, w] as the VAE gives it (unscaled), its motion id and its length."""
+    """One clip: its first frame's latent z0 [1, 4, h, w] as the VAE gives it (unscaled), its motion id and its length.
+
+    `keeps_motion`: the id is this conditioning's alone, and stays where the motion of the clip is set anew.
+    """
 
     z0: torch.Tensor
     motion_id: float
     frames: int
+    keeps_motion: bool = False
 
 
 class CONDClip(comfy.conds.CONDRegular):
@@ -55,18 +59,23 @@ def condition_clip(
     motion_bucket: int,
     resize: str = "cover",
     raw_motion_id: float | None = None,
+    negative_bucket: int = SAME_BUCKET,
 ) -> tuple[list, list, torch.Tensor]:
     """Encode the first image of a batch as z0 and attach it, with the motion id, to both conditionings.
 
     image: [b, h, w, 3 or 4] in 0..1. Returns positive, negative and the static clip [frames, 4, height / 8, width / 8],
-    the latent to start from. `raw_motion_id` replaces the id of the bucket. Raises InputError for sizes, images, buckets
-    and VAEs that do not fit.
+    the latent to start from. `raw_motion_id` replaces the id of the bucket. The negative moves alike, or by a bucket of its
+    own: guidance then also leads away from that motion. Raises InputError for sizes, images, buckets and VAEs that do not fit.
     """
     check_video_size(width, height, frames)
     check_image(image)
     network_id = motion_id(motion_bucket) if raw_motion_id is None else raw_motion_id
+    negative_id = None if negative_bucket == SAME_BUCKET else motion_id(negative_bucket)
     z0 = encode_images(vae, image[:1], width, height, resize)
-    positive, negative = attach_clip(ClipCondition(z0, float(network_id), frames), positive, negative)
+    clip = ClipCondition(z0, float(network_id), frames)
+    positive, negative = attach_clip(clip, positive, negative)
+    if negative_id is not None:
+        (negative,) = attach_clip(replace(clip, motion_id=float(negative_id), keeps_motion=True), negative)
     return positive, negative, static_clip(z0, frames)
 
 

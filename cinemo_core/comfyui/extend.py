@@ -21,7 +21,7 @@ from ..frequency import check_low_pass
 from ..residual import static_clip
 from ..schedule import check_run
 from ..shapes import check_clip_latent
-from .conditioning import CLIP_KEY, check_clip, clip_of
+from .conditioning import CLIP_KEY, ClipCondition, check_clip, clip_of
 from .noise import DCTInitNoise, random_noise
 from .sampling import check_cinemo, sample_clip
 
@@ -158,8 +158,13 @@ def _with_text(conditioning: list, text: list) -> list:
 
 def _at_segment(conditioning: list, z0: torch.Tensor, told: Told) -> list:
     """Each entry of a conditioning told to animate z0 [1, 4, h, w], by the segment's own motion id if it has one."""
-    changes = {"z0": z0} if told.motion_id is None else {"z0": z0, "motion_id": float(told.motion_id)}
-    return [[tokens, options | {CLIP_KEY: replace(options[CLIP_KEY], **changes)}] for tokens, options in conditioning]
+
+    def at_segment(clip: ClipCondition) -> ClipCondition:
+        if told.motion_id is None or clip.keeps_motion:
+            return replace(clip, z0=z0)
+        return replace(clip, z0=z0, motion_id=float(told.motion_id))
+
+    return [[tokens, options | {CLIP_KEY: at_segment(options[CLIP_KEY])}] for tokens, options in conditioning]
 
 
 def _corrected(told: Told, frames: torch.Tensor, first_image: torch.Tensor, settings: Settings) -> Segment:

@@ -15,6 +15,7 @@ from .config import Config
 from .logs import LossLog, tracker
 from .network import matrices, output_layers
 from .optimiser import Slowed, make_ema, make_optimizers, make_schedule
+from .precision import mixed_precision
 from .start import make_networks
 from .trainee import Trainee
 
@@ -65,7 +66,7 @@ def make_accelerator(config: Config) -> Any:
 
     name = tracker()
     accelerator = accelerate.Accelerator(
-        mixed_precision=config.run.precision,
+        mixed_precision=mixed_precision(config.run.precision),
         gradient_accumulation_steps=config.run.accumulation,
         log_with=name,
         project_dir=str(config.output),

@@ -13,6 +13,7 @@ from . import frozen
 from .clips import BadClips
 from .config import Config
 from .latents import ClipsToEncode, LatentCache, MeasuredSource, cache_folder, mean_ssim, shards_of, write_cache
+from .precision import gains_by_bfloat16
 from .repeats import RepeatedClips
 from .sources import open_source
 
@@ -59,10 +60,10 @@ def prepare_clips(config: Config, accelerator: Any, vae: Any) -> LatentCache | R
 def decoded_ssim(vae: Any, latents: Tensor) -> float:
     """Mean SSIM of some pairs of consecutive frames, spread over the clip, as its latents [f, 4, h, w] show them.
 
-    Decoding takes most of the time of a cache, hence not all pairs, and bfloat16.
+    Decoding takes most of the time of a cache, hence not all pairs, and bfloat16 where that is faster.
     """
     starts = torch.linspace(0, len(latents) - 2, PAIRS).round().long().unique()
-    with torch.autocast(latents.device.type, torch.bfloat16):
+    with torch.autocast(latents.device.type, torch.bfloat16, enabled=gains_by_bfloat16(latents.device)):
         return sum(mean_ssim(frozen.decode(vae, latents[start : start + 2])) for start in starts) / len(starts)
 
 

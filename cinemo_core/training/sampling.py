@@ -53,13 +53,19 @@ def denoise(
     steps: int,
     cfg: float,
     prediction: str = RESIDUAL,
+    uncond_motion_id: int | None = None,
 ) -> Tensor:
-    """The DDIM steps of `sample` from given noise, [b, frames - 1, 4, h, w]."""
+    """The DDIM steps of `sample` from given noise, [b, frames - 1, 4, h, w].
+
+    uncond_motion_id: what the network is told beside the empty text; None: the clips' own ids, as the authors do.
+    """
     clips, first, x = z0.shape[0], z0.unsqueeze(1), noise
     frames = 1 + noise.shape[1]
     texts = [uncond_context, context] if cfg != 1 else [context]
     text = torch.cat([t.expand(clips, -1, -1) for t in texts])
     ids = torch.as_tensor(motion_id, device=z0.device).expand(clips).repeat(len(texts))
+    if uncond_motion_id is not None:
+        ids[:-clips] = uncond_motion_id
 
     alphas = alphas_cumprod()
     timesteps = ddim_timesteps(steps)

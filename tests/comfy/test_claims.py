@@ -29,6 +29,8 @@ def test_a_clip_depends_on_its_task_alone(drawn):
     for change in ({"bucket": 19}, {"caption": "a dog"}, {"seed": 9}, {"initial_noise": "none"}):
         (changed,) = animator.animate([replace(tasks[0], **change)])
         assert not np.array_equal(changed, together[0]), change
+    (changed,) = replace(animator, negative_bucket=15).animate(tasks[:1])
+    assert not np.array_equal(changed, together[0])
 
 
 def test_the_command_reports_what_is_missing(tmp_path, capsys):

@@ -17,7 +17,7 @@ from cinemo_pack.cinemo_core.evaluation.claims.claims import measured_bucket
 from cinemo_pack.cinemo_core.evaluation.claims.direction import read_direction
 
 MEGABYTES = 40
-STEPS, CFG = 25, 2.5  # see docs/nano.md
+STEPS, CFG, NEGATIVE_BUCKET = 25, 1.4, 0  # see docs/nano.md
 SEEDS = (0, 1)  # each on a picture of its own
 
 
@@ -40,7 +40,9 @@ def animate(parts, pictures):
 
     def make(caption: str, bucket: int, seed: int):
         positive, negative = ([[clip.encode_from_tokens(clip.tokenize(words)), {}]] for words in (caption, ""))
-        positive, negative, samples = condition_clip(positive, negative, vae, pictures[seed], *included.SIZE, 16, motion_bucket=bucket)
+        positive, negative, samples = condition_clip(
+            positive, negative, vae, pictures[seed], *included.SIZE, 16, motion_bucket=bucket, negative_bucket=NEGATIVE_BUCKET
+        )
         noise = DCTInitNoise(samples, random_noise(seed), 0.23, 975, 1.0)
         frames, _ = sample_clip(model, positive, negative, {"samples": samples}, 0, STEPS, CFG, "ddim", "cinemo_ddim", 1.0, noise)
         return (decode_clip(vae, frames["samples"]).clamp(0, 1) * 255).round().to(torch.uint8).numpy()

@@ -12,6 +12,7 @@ import torch
 
 from ... import included
 from ...errors import CinemoError, InputError
+from ...motion import BUCKETS, SAME_BUCKET
 from ...training.objective import DIRECT, RESIDUAL
 from . import cases, claims, figure
 from .animate import Animator, Task, load_animator
@@ -28,7 +29,15 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--size", type=int, default=64, metavar="N", help="width and height of the pictures (default: 64)")
     parser.add_argument("--seeds", type=int, default=20, metavar="N", help="pictures and seeds per measure (default: 20)")
     parser.add_argument("--steps", type=int, default=25, metavar="N", help="DDIM steps (default: 25)")
-    parser.add_argument("--cfg", type=float, default=2.5, metavar="X", help="guidance (default: 2.5; the authors use 7.5)")
+    parser.add_argument("--cfg", type=float, default=1.4, metavar="X", help="guidance (default: 1.4; the authors use 7.5)")
+    parser.add_argument(
+        "--negative-bucket",
+        type=int,
+        choices=range(SAME_BUCKET, BUCKETS),
+        default=0,
+        metavar="B",
+        help="motion that guidance leads away from (default: 0, a still picture; -1 is the clip's own, as the authors do)",
+    )
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     return parser.parse_args(arguments)
 
@@ -56,7 +65,7 @@ def evaluate(args: argparse.Namespace) -> list[claims.Row]:
 
 
 def load(args: argparse.Namespace, folder: Path, prediction: str) -> Animator:
-    animator = load_animator(folder, torch.device(args.device), args.steps, args.cfg)
+    animator = load_animator(folder, torch.device(args.device), args.steps, args.cfg, args.negative_bucket)
     if animator.prediction != prediction:
         option = "--checkpoint" if prediction == RESIDUAL else "--direct"
         raise InputError(f"{folder} was trained with {animator.prediction} prediction; {option} takes one of {prediction} prediction.")

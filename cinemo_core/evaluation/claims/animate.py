@@ -15,7 +15,7 @@ from ...checkpoint import read_state_dict
 from ...errors import InputError
 from ...folder import Bundle, read_bundle, read_config
 from ...models.cinemo.recognise import recognise
-from ...motion import motion_id
+from ...motion import SAME_BUCKET, motion_id
 from ...training import frozen, network, text
 from ...training.export import PREDICTION_TYPES
 from ...training.objective import RESIDUAL
@@ -39,7 +39,11 @@ class Task:
 
 @dataclass(frozen=True)
 class Animator:
-    """A checkpoint ready to sample. `prediction` is what its UNet was trained for, "residual" or "direct"."""
+    """A checkpoint ready to sample.
+
+    cfg leads away from the empty text in `negative_bucket`, or in the clip's own bucket where that is SAME_BUCKET.
+    prediction: what the UNet was trained for, "residual" or "direct".
+    """
 
     unet: Any
     text_encoder: Any
@@ -48,6 +52,7 @@ class Animator:
     device: torch.device
     steps: int
     cfg: float
+    negative_bucket: int
     prediction: str
 
     def animate(self, tasks: Sequence[Task], at_once: int = 20) -> Iterator[np.ndarray]:
@@ -66,7 +71,9 @@ class Animator:
         tokens = self.tokenizer([*(task.caption for task in tasks), ""]).to(self.device)
         context = text.encode(self.text_encoder, tokens)
         ids = torch.tensor([motion_id(task.bucket) for task in tasks], device=self.device)
-        latents = denoise(self.unet, z0, torch.stack(noise).to(z0), context[:-1], context[-1:], ids, self.steps, self.cfg, self.prediction)
+        uncond_id = None if self.negative_bucket == SAME_BUCKET else motion_id(self.negative_bucket)
+        x = torch.stack(noise).to(z0)
+        latents = denoise(self.unet, z0, x, context[:-1], context[-1:], ids, self.steps, self.cfg, self.prediction, uncond_id)
         return [frozen.decode(self.vae, clip).permute(0, 2, 3, 1).numpy() for clip in latents]
 
 
@@ -74,7 +81,7 @@ def draw_noise(seed: int, size: Sequence[int]) -> torch.Tensor:
     return torch.randn(FRAMES - 1, *size, generator=torch.Generator().manual_seed(seed))
 
 
-def load_animator(folder: Path, device: torch.device, steps: int, cfg: float) -> Animator:
+def load_animator(folder: Path, device: torch.device, steps: int, cfg: float, negative_bucket: int = SAME_BUCKET) -> Animator:
     """Every part of a checkpoint folder, in float32, and by its scheduler's configuration what its UNet predicts.
 
     Raises CheckpointError or InputError where a part is missing or does not fit.
@@ -91,6 +98,7 @@ def load_animator(folder: Path, device: torch.device, steps: int, cfg: float) ->
         device,
         steps,
         cfg,
+        negative_bucket,
         prediction_of(bundle),
     )
 

@@ -12,6 +12,7 @@ from ..batches import Positions
 from ..checkpoints import Progress, find_checkpoints, remove_partial, save_checkpoint
 from ..logs import LossLog, check_loss
 from ..optimiser import make_ema, make_optimizer, make_schedule
+from ..precision import mixed_precision
 from ..prepare import progress_bar
 from ..procedural import TRAINING_SEEDS, render_stills
 from ..procedural.textures import read_photographs
@@ -47,7 +48,7 @@ def train(config: AutoencoderConfig) -> Path:
     from accelerate import Accelerator
 
     options = config.run
-    accelerator = Accelerator(mixed_precision=options.precision, step_scheduler_with_optimizer=False)
+    accelerator = Accelerator(mixed_precision=mixed_precision(options.precision), step_scheduler_with_optimizer=False)
     if accelerator.is_main_process:
         config.output.mkdir(parents=True, exist_ok=True)
         remove_partial(config.output)

@@ -150,6 +150,20 @@ def test_buckets_reach_their_segments(model, clip):
     assert torch.equal(last[:7], changed[:7]) and not torch.allclose(last[7:], changed[7:], atol=0.1)
 
 
+def test_a_negative_with_a_motion_of_its_own_keeps_it_in_every_segment(model, clip):
+    """The buckets of the segments are the clip's; what guidance leads away from stays."""
+
+    def told(conditioning: list, **changes) -> list:
+        return [[tokens, {CLIP_KEY: replace(options[CLIP_KEY], **changes)}] for tokens, options in conditioning]
+
+    clip.negative = told(clip.negative, motion_id=99.0, keeps_motion=True)
+    frames, _ = extend(model, clip, 1, buckets="19", cfg=2.0, correction=0.0)
+    clip.positive = told(clip.positive, motion_id=80.0)
+    assert torch.equal(extend(model.clone(), clip, 1, cfg=2.0, correction=0.0)[0], frames)
+    clip.negative = told(clip.negative, motion_id=80.0)
+    assert not torch.allclose(extend(model.clone(), clip, 1, cfg=2.0, correction=0.0)[0], frames, atol=0.05)
+
+
 def test_a_noise_mask_holds_in_every_segment(model, clip):
     mask = torch.ones(1, 1, 5, 6)
     mask[..., :3] = 0

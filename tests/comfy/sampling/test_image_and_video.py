@@ -8,6 +8,7 @@ from cinemo_pack.cinemo_core.comfyui.bundle import load_bundle
 from cinemo_pack.cinemo_core.comfyui.conditioning import CLIP_KEY, condition_clip
 from cinemo_pack.cinemo_core.comfyui.decode import CHUNK, decode_clip
 from cinemo_pack.cinemo_core.comfyui.sampling import sample_clip
+from cinemo_pack.cinemo_core.errors import InputError
 
 FRAMES = CHUNK + 3
 
@@ -48,6 +49,40 @@ def test_image_to_video(parts):
         assert video.shape == (5, 32, 48, 3)
         assert video.min() >= 0 and video.max() <= 1 and video.isfinite().all()
         assert (video[1:] - video[:1]).abs().mean() > 0.01
+
+
+def test_the_negative_moves_alike_or_by_a_bucket_of_its_own(vae):
+    """Its id stands whatever gives the positive's, the bucket or the number itself."""
+    words = [[torch.zeros(1, 77, 8), {}]]
+
+    def ids(*motion) -> list[float]:
+        return [entry[0][1][CLIP_KEY].motion_id for entry in condition_clip(words, words, vae, image(), 48, 32, 3, *motion)[:2]]
+
+    assert ids(9) == ids(9, "cover", None, -1) == [90, 90]
+    assert ids(9, "cover", None, 0) == [90, 99]
+    assert ids(9, "cover", 42.0) == [42, 42]
+    assert ids(9, "cover", 42.0, 19) == [42, 80]
+    with pytest.raises(InputError, match="The motion bucket is 20; choose a whole number from 0"):
+        ids(9, "cover", None, 20)
+
+
+def test_guidance_leads_away_from_the_motion_of_the_negative(parts):
+    """A step is linear in what the network says: guided = negative + cfg * (positive - negative), each by its own motion id."""
+    with torch.inference_mode():
+        model, clip, vae = parts
+        wave, nothing = prompt(clip, "waves"), prompt(clip, "")
+
+        def residual(positive_text, buckets: tuple[int, int], cfg: float) -> torch.Tensor:
+            positive, negative, samples = condition_clip(
+                positive_text, nothing, vae, image(), 48, 32, 5, buckets[0], "cover", None, buckets[1]
+            )
+            return sample_clip(model, positive, negative, {"samples": samples}, 0, 1, cfg, "ddim", "cinemo_ddim", 1.0)[1]["samples"]
+
+        moving, still = residual(wave, (15, -1), 1.0), residual(nothing, (0, -1), 1.0)
+        expected = still + 1.4 * (moving - still)
+        size = expected.square().mean().sqrt()
+        assert (residual(wave, (15, 0), 1.4) - expected).square().mean().sqrt() < 1e-3 * size
+        assert (residual(wave, (15, -1), 1.4) - expected).square().mean().sqrt() > 1e-2 * size
 
 
 def test_of_a_batch_the_first_image_counts_and_alpha_is_dropped(vae):

@@ -15,7 +15,7 @@ from cinemo_pack.cinemo_core.checkpoint import read_state_dict
 from cinemo_pack.cinemo_core.errors import InputError
 from cinemo_pack.cinemo_core.folder import read_bundle
 from cinemo_pack.cinemo_core.models.cinemo.recognise import recognise
-from cinemo_pack.cinemo_core.training import trainer
+from cinemo_pack.cinemo_core.training import precision, trainer
 from cinemo_pack.cinemo_core.training.__main__ import main
 from cinemo_pack.cinemo_core.training.trainer import train
 from PIL import Image
@@ -325,16 +325,29 @@ def test_a_mistake_is_one_line(tmp_path, capsys):
     assert capsys.readouterr().err == "training: model is missing; add it.\n"
 
 
-def test_mixed_precision_learns_about_the_same(table, to_config, tmp_path, fresh_engine):
+def test_mixed_precision_learns_about_the_same(table, to_config, tmp_path, fresh_engine, monkeypatch):
+    monkeypatch.setattr(precision, "gains_by_bfloat16", lambda device: True)  # as slow as it may be here
+    single, mixed = losses_in_both_precisions(table, to_config, tmp_path)
+    assert single != mixed
+    for one, other in zip(single, mixed, strict=True):
+        assert one["loss"] == pytest.approx(other["loss"], rel=0.03)
+
+
+def test_a_processor_without_bfloat16_trains_in_float32_and_says_so(table, to_config, tmp_path, fresh_engine, monkeypatch, caplog):
+    monkeypatch.setattr(precision, "gains_by_bfloat16", lambda device: False)
+    with caplog.at_level("INFO"):
+        single, mixed = losses_in_both_precisions(table, to_config, tmp_path)
+    assert single == mixed
+    assert "no bfloat16 instructions; training in float32" in caplog.text
+
+
+def losses_in_both_precisions(table, to_config, tmp_path) -> tuple[list[dict], list[dict]]:
     assert train(to_config(with_output(table, tmp_path / "single")))
     from accelerate.state import AcceleratorState
 
     AcceleratorState._reset_state(reset_partial_state=True)
     assert train(to_config(with_output(table, tmp_path / "mixed", precision="bf16")))
-    single, mixed = losses(tmp_path / "single"), losses(tmp_path / "mixed")
-    assert single != mixed
-    for one, other in zip(single, mixed, strict=True):
-        assert one["loss"] == pytest.approx(other["loss"], rel=0.03)
+    return losses(tmp_path / "single"), losses(tmp_path / "mixed")
 
 
 def test_a_run_under_way_can_be_exported(table, to_config, tmp_path):

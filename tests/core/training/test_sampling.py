@@ -38,6 +38,21 @@ def test_clips_of_a_batch_do_not_touch(tiny_unet):
         assert relative_rms(together[i], alone[0]) <= 1e-5
 
 
+def test_guidance_may_lead_away_from_another_motion(tiny_unet):
+    """One step is linear in what the network says, so the definition of guidance holds for its results."""
+    generator = torch.Generator().manual_seed(5)
+    z0, noise = torch.randn(2, 4, 6, 6, generator=generator), torch.randn(2, 3, 4, 6, 6, generator=generator)
+    text, uncond = torch.randn(2, 7, 40, generator=generator), torch.randn(1, 7, 40, generator=generator)
+    ids = torch.tensor([80, 95])
+    cond = denoise(tiny_unet, z0, noise, text, uncond, ids, 1, 1.0)
+    still = denoise(tiny_unet, z0, noise, uncond, uncond, 99, 1, 1.0)
+    guided = denoise(tiny_unet, z0, noise, text, uncond, ids, 1, 1.4, uncond_motion_id=99)
+    assert relative_rms(guided - z0[:, None], still + 1.4 * (cond - still) - z0[:, None]) <= 1e-5
+    alike = denoise(tiny_unet, z0[:1], noise[:1], text[:1], uncond, 80, 1, 1.4)
+    assert torch.equal(denoise(tiny_unet, z0[:1], noise[:1], text[:1], uncond, 80, 1, 1.4, uncond_motion_id=80), alike)
+    assert relative_rms(guided[0], alike[0]) > 1e-4
+
+
 def test_noise_of_a_seed(tiny_unet):
     z0, text = torch.randn(1, 4, 6, 6), torch.randn(1, 7, 40)
 

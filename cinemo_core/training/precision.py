@@ -1,0 +1,26 @@
+"""Mixed precision where the processor gains by it.
+
+A CPU without instructions for it computes convolutions in bfloat16 step by step: a nano decoder took 65 times as long as in
+float32 on an AMD EPYC with AVX2 alone.
+"""
+
+import logging
+
+import torch
+
+
+def gains_by_bfloat16(device: torch.device) -> bool:
+    """False for a CPU that has no fast path for bfloat16 (oneDNN's needs AVX-512 or the like)."""
+    return device.type != "cpu" or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def mixed_precision(asked: str) -> str:
+    """What accelerate shall compute in, for `run.precision`: that, but float32 ("no") where bfloat16 would only cost time."""
+    from accelerate import PartialState
+
+    state = PartialState()
+    if asked != "bf16" or gains_by_bfloat16(state.device):
+        return asked
+    if state.is_main_process:
+        logging.info('This processor has no bfloat16 instructions; training in float32, as with run.precision = "no".')
+    return "no"
