@@ -11,7 +11,8 @@ import torch
 
 def gains_by_bfloat16(device: torch.device) -> bool:
     """False for a CPU that has no fast path for bfloat16 (oneDNN's needs AVX-512 or the like)."""
-    return device.type != "cpu" or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    onednn = torch.backends.mkldnn
+    return device.type != "cpu" or (onednn.is_available() and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()))
 
 
 def mixed_precision(asked: str) -> str:
