@@ -17,11 +17,10 @@ def gains_by_bfloat16(device: torch.device) -> bool:
 
 def mixed_precision(asked: str) -> str:
     """What accelerate shall compute in, for `run.precision`: that, but float32 ("no") where bfloat16 would only cost time."""
-    from accelerate import PartialState
+    from accelerate.utils import parse_flag_from_env
 
-    state = PartialState()
-    if asked != "bf16" or gains_by_bfloat16(state.device):
+    on_cpu = parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available()
+    if asked != "bf16" or not on_cpu or gains_by_bfloat16(torch.device("cpu")):
         return asked
-    if state.is_main_process:
-        logging.info('This processor has no bfloat16 instructions; training in float32, as with run.precision = "no".')
+    logging.info('This processor has no bfloat16 instructions; training in float32, as with run.precision = "no".')
     return "no"
