@@ -1,13 +1,14 @@
 """The command line of dev.py, and the server's port."""
 
 import importlib
+import json
 import socket
 import subprocess
 import sys
 from types import SimpleNamespace
 
 import pytest
-from cinemo_pack.tools import server
+from cinemo_pack.tools import demo, server
 from cinemo_pack.tools.console import DevError
 
 dev = importlib.import_module("cinemo_pack.dev")
@@ -19,6 +20,14 @@ def test_demo_options_are_passed_on_with_whole_paths(monkeypatch):
     options, rest = dev.parse(["demo", "--image", "a b.png", "--prompt=-x=1", "--motion-bucket", "0"])
     options.function(options, rest)
     assert calls == [("tools.demo", f"--image={dev.Path.cwd() / 'a b.png'}", "--prompt=-x=1", "--motion-bucket=0")]
+
+
+@pytest.mark.parametrize(("bundle", "negative_bucket", "cfg"), [("cinemo-nano", 0, 1.4), ("Cinemo", -1, 7.5)])
+def test_the_demo_samples_another_checkpoint_than_nano_as_the_authors_do(bundle, negative_bucket, cfg):
+    workflow = json.loads(demo.WORKFLOW.read_text(encoding="utf-8"))
+    demo.fill_in(workflow, bundle, (512, 320), None, None)
+    assert demo.find(workflow, "CinemoMotionConditioning")["negative_bucket"] == negative_bucket
+    assert demo.find(workflow, "CinemoResidualKSampler")["cfg"] == cfg
 
 
 @pytest.mark.parametrize("bucket", ["-1", "20", "1.5", "many"])

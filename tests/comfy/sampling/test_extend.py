@@ -157,11 +157,11 @@ def test_a_negative_with_a_motion_of_its_own_keeps_it_in_every_segment(model, cl
         return [[tokens, {CLIP_KEY: replace(options[CLIP_KEY], **changes)}] for tokens, options in conditioning]
 
     clip.negative = told(clip.negative, motion_id=99.0, keeps_motion=True)
-    frames, _ = extend(model, clip, 1, buckets="19", cfg=2.0, correction=0.0)
+    frames, _ = extend(model, clip, 2, buckets="19", cfg=2.0, correction=0.0)
     clip.positive = told(clip.positive, motion_id=80.0)
-    assert torch.equal(extend(model.clone(), clip, 1, cfg=2.0, correction=0.0)[0], frames)
+    assert torch.equal(extend(model.clone(), clip, 2, cfg=2.0, correction=0.0)[0], frames)
     clip.negative = told(clip.negative, motion_id=80.0)
-    assert not torch.allclose(extend(model.clone(), clip, 1, cfg=2.0, correction=0.0)[0], frames, atol=0.05)
+    assert not torch.allclose(extend(model.clone(), clip, 2, cfg=2.0, correction=0.0)[0], frames, atol=0.05)
 
 
 def test_a_noise_mask_holds_in_every_segment(model, clip):
