@@ -95,7 +95,7 @@ def write_cache(
 
     folder.mkdir(parents=True, exist_ok=True)
     for shard in shards:
-        positions = range(shard * CLIPS_PER_SHARD, min(clips, (shard + 1) * CLIPS_PER_SHARD))
+        positions = positions_of(shard, clips)
         path = shard_path(folder, shard)
         if not path.exists():
             latents, scores, captions = [], [], []
@@ -115,6 +115,16 @@ def write_cache(
 
 def shards_of(clips: int) -> int:
     return -(-clips // CLIPS_PER_SHARD)
+
+
+def positions_of(shard: int, clips: int) -> range:
+    """The clips of a shard; the last may hold fewer."""
+    return range(shard * CLIPS_PER_SHARD, min(clips, (shard + 1) * CLIPS_PER_SHARD))
+
+
+def share_of(shards: range, clips: int) -> int:
+    """How many of all the clips are in `shards`."""
+    return sum(len(positions_of(shard, clips)) for shard in shards)
 
 
 def shard_path(folder: Path, shard: int) -> Path:

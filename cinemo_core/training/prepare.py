@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 from . import frozen
 from .clips import BadClips
 from .config import Config
-from .latents import ClipsToEncode, LatentCache, MeasuredSource, cache_folder, mean_ssim, shards_of, write_cache
+from .latents import ClipsToEncode, LatentCache, MeasuredSource, cache_folder, mean_ssim, share_of, shards_of, write_cache
 from .precision import gains_by_bfloat16
 from .repeats import RepeatedClips
 from .sources import open_source
@@ -48,7 +48,7 @@ def prepare_clips(config: Config, accelerator: Any, vae: Any) -> LatentCache | R
         return DataLoader(clips_to_encode, batch_size=None, num_workers=config.data.workers)
 
     mine = range(accelerator.process_index, shards_of(clips), accelerator.num_processes)
-    with progress_bar(accelerator, clips, "Encoding") as bar:
+    with progress_bar(accelerator, share_of(mine, clips), "Encoding") as bar:
         rescore = (lambda latents: decoded_ssim(vae, latents)) if config.data.score == "decoded" else None
         write_cache(folder, clips, mine, measured, lambda frames: frozen.encode(vae, frames), bar.update, rescore)
     accelerator.wait_for_everyone()

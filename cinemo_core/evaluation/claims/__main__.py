@@ -18,6 +18,7 @@ from . import cases, claims, figure
 from .animate import Animator, Task, load_animator
 
 CLAIMS = ("buckets", "captions", "consistency", "noise")
+NOISES = 3  # of each picture where initial noises are compared: what they change is small against what another noise does
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
@@ -60,7 +61,7 @@ def evaluate(args: argparse.Namespace) -> list[claims.Row]:
             missing = "not measured: no --direct"
             rows.append(claims.Row("consistency with the input", claims.IDENTITY, missing, claims.CONSISTENCY_BAR, False))
     if "noise" in args.claims:
-        rows += claims.initial_noise(animator, mixed, with_progress("initial noise"))
+        rows += claims.initial_noise(animator, mixed * NOISES, with_progress("initial noise"))
     return rows
 
 

@@ -8,7 +8,7 @@ import torch
 from cinemo_pack.cinemo_core.errors import InputError
 from cinemo_pack.cinemo_core.motion import score_clip
 from cinemo_pack.cinemo_core.training import frozen, latents
-from cinemo_pack.cinemo_core.training.latents import LatentCache, cache_folder, mean_ssim, shards_of, write_cache
+from cinemo_pack.cinemo_core.training.latents import LatentCache, cache_folder, mean_ssim, share_of, shards_of, write_cache
 from cinemo_pack.cinemo_core.training.prepare import prepare_clips
 from cinemo_pack.cinemo_core.training.sources import open_source
 
@@ -160,11 +160,11 @@ def test_processes_share_the_work(tmp_path, monkeypatch):
     def measured(positions: range):
         return [latents.Measured(torch.full((2, 3, 8, 8), p, dtype=torch.uint8), p / 10, str(p)) for p in positions]
 
-    done: list[int] = []
-    for process in range(2):
+    for process, share in enumerate((4, 3)):
+        done: list[int] = []
         mine = range(process, shards_of(7), 2)
         write_cache(tmp_path, 7, mine, measured, lambda frames: frames[:, :1].float().expand(-1, 4, -1, -1), done.append)
-    assert sum(done) == 7
+        assert sum(done) == share == share_of(mine, 7)
     clips = LatentCache(tmp_path, 7)
     assert [clips.clip(i, 0).caption for i in range(7)] == list("0123456")
     assert [int(clips.clip(i, 0).clip[0, 0, 0, 0]) for i in range(7)] == list(range(7))
