@@ -25,6 +25,7 @@ from torch import Tensor
 
 from .checkpoint import DTYPES, SAFETENSORS, TensorInfo, read_header, read_state_dict
 from .errors import CheckpointError, CinemoError, InputError
+from .file_mode import allow_others
 from .folder import UNET, find_weights
 from .models.cinemo.keys import LDM_PREFIX
 from .models.cinemo.recognise import recognise
@@ -155,17 +156,11 @@ def write_atomically(target: Path, write: Callable[[BinaryIO], None]) -> None:
             write(file)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(name, 0o666 & ~_umask())  # a temporary file is private to its owner
+        allow_others(Path(name))
         os.replace(name, target)
     except BaseException:
         os.unlink(name)
         raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def show_progress(done: int, total: int) -> None:

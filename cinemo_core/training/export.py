@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
+from ..file_mode import allow_others
 from ..folder import find_weights
 from ..models.cinemo.config import CinemoConfig
 from ..models.cinemo.diffusers_config import diffusers_config
@@ -82,6 +83,7 @@ def to_file(tensors: Mapping[str, Tensor], path: Path, dtype: str, save) -> None
             raise InputError(f"{name} holds values that {dtype} cannot; choose another export.dtype, or an earlier training checkpoint.")
         converted[name] = out
     save(converted, path, metadata={"format": "pt"})
+    allow_others(path)
 
 
 def replace_folder(partial: Path, folder: Path) -> None:

@@ -10,6 +10,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from ..file_mode import allow_others
+
 ATTENTIONS = ("attn1", "attn2", "attn_temp")
 DOWN, UP = "lora_down.weight", "lora_up.weight"
 
@@ -55,4 +57,5 @@ def write_lora(path: Path, state_dict: Mapping[str, Tensor], rank: int, alpha: f
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.part")
     save_file(tensors, partial, metadata={"format": "pt", "ss_network_dim": str(rank), "ss_network_alpha": str(alpha)})
+    allow_others(partial)
     partial.replace(path)

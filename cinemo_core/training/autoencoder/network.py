@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ...file_mode import allow_others
 from ...models.temporal_vae.keys import VAEConfig
 from ..export import UNET_WEIGHTS as WEIGHTS
 from ..export import replace_folder
@@ -106,6 +107,7 @@ def write_vae(vae: Any, folder: Path, dtype: torch.dtype) -> None:
     partial.mkdir(parents=True)
     weights = {name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in vae.state_dict().items()}
     save_file(weights, partial / WEIGHTS, metadata={"format": "pt"})
+    allow_others(partial / WEIGHTS)
     kept = ("act_fn", "block_out_channels", "in_channels", "latent_channels", "layers_per_block", "norm_num_groups", "out_channels")
     config = {"_class_name": "AutoencoderKL"} | {name: vae.config[name] for name in kept} | {"scaling_factor": SCALING_FACTOR}
     (partial / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")

@@ -40,6 +40,8 @@ def test_the_file_holds_the_deltas_of_the_layers(tmp_path):
     write_lora(tmp_path / "a" / "lora.safetensors", unet.state_dict(), 3, 6.0, torch.float32)
     file = load_file(tmp_path / "a" / "lora.safetensors")
     assert [f.name for f in (tmp_path / "a").iterdir()] == ["lora.safetensors"]
+    (tmp_path / "new").touch()
+    assert (tmp_path / "a" / "lora.safetensors").stat().st_mode == (tmp_path / "new").stat().st_mode  # not private to its owner
 
     layers = {
         "lora_unet_" + name.removesuffix(".weight").replace(".", "_"): name for name in merged.state_dict() if name.endswith(".weight")

@@ -124,6 +124,8 @@ def test_the_loss_falls_and_the_export_is_whole(table, to_config, videos):
     assert all(tensor.dtype == torch.float16 and tensor.isfinite().all() for tensor in unet.values())
     assert unet["out.2.weight"].any()
     assert bundle.vae_image and bundle.text_encoder and bundle.scheduler and not bundle.vae_temporal
+    (output / "new").touch()
+    assert {file.stat().st_mode for file in (output / "export").glob("*/*.*")} == {(output / "new").stat().st_mode}  # none is private
 
 
 def test_the_export_holds_the_averaged_weights(table, to_config, tmp_path):
