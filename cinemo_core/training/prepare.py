@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 from . import frozen
 from .clips import BadClips
 from .config import Config
-from .latents import ClipsToEncode, LatentCache, MeasuredSource, cache_folder, mean_ssim, share_of, shards_of, write_cache
+from .latents import ClipsToEncode, LatentCache, MeasuredSource, cache_folder, mean_ssim, shards_of, share_of, write_cache
 from .precision import gains_by_bfloat16
 from .repeats import RepeatedClips
 from .sources import open_source

@@ -12,14 +12,14 @@ from .photographs import collect_photographs
 
 TRAINER = __package__.rpartition(".")[0]
 # Stage -> the module that runs it.
-STAGES = {"autoencoder": f"{TRAINER}.autoencoder", "residual": TRAINER, "direct": TRAINER}
+STAGES = {"autoencoder": f"{TRAINER}.autoencoder", "residual": TRAINER, "zooms": TRAINER, "direct": TRAINER}
 
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m cinemo_core.training.nano", description="Train nano anew. Stopped at any time, it goes on where it was."
     )
-    parser.add_argument("output", type=Path, metavar="OUTPUT", help="folder for everything; OUTPUT/residual/export is the checkpoint")
+    parser.add_argument("output", type=Path, metavar="OUTPUT", help="folder for everything; OUTPUT/zooms/export is the checkpoint")
     parser.add_argument("--stages", nargs="+", choices=STAGES, default=list(STAGES), metavar="STAGE", help=f"of {', '.join(STAGES)}")
     parser.add_argument("--processes", type=int, default=2, metavar="N", help="2 (default) on the CPU, a thread each; 1 for a GPU")
     args = parser.parse_args(arguments)

@@ -1,4 +1,4 @@
-"""The recipe of nano: every stage is a valid run, the ablation differs in what is predicted alone, nothing measured is trained on."""
+"""The recipe of nano: every stage is a valid run, the ablation differs in its prediction alone, nothing measured is trained on."""
 
 import math
 from dataclasses import replace
@@ -15,7 +15,7 @@ from cinemo_pack.cinemo_core.training.procedural import TRAINING_SEEDS
 from cinemo_pack.cinemo_core.training.procedural.textures import read_photographs
 
 FOLDER = Path(__file__).parents[3] / "cinemo_core" / "training" / "nano"
-KINDS = {"autoencoder": AutoencoderConfig, "residual": Config, "direct": Config}
+KINDS = {"autoencoder": AutoencoderConfig, "residual": Config, "zooms": Config, "direct": Config}
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,8 @@ def stages() -> dict:
 def test_each_stage_uses_what_the_one_before_makes(stages):
     assert Path(stages["residual"].model.vae) == stages["autoencoder"].output / "vae"
     assert {Path(s.data.photographs).name for s in stages.values()} == {"photographs"}
-    assert len({s.run.output for s in stages.values()}) == 3
+    assert Path(stages["zooms"].model.start) == Path(stages["residual"].run.output) / "export"
+    assert len({s.output if stage == "autoencoder" else s.run.output for stage, s in stages.items()}) == len(STAGES)
 
 
 def test_the_ablation_is_trained_equally(stages):
@@ -47,6 +48,12 @@ def test_nothing_that_is_measured_is_trained_on(stages, tmp_path):
     collect_photographs(tmp_path / "photographs")
     assert len(read_photographs(tmp_path / "photographs")) == len(TRAINING) == 12
     assert not {Path(name).stem for name in TRAINING} & set(PHOTOGRAPHS)
-    data = stages["residual"].data
-    assert data.seed + data.clips < TRAINING_SEEDS
-    assert all(case.seed >= TRAINING_SEEDS for case in stages["residual"].validation.cases)
+    for stage in ("residual", "zooms", "direct"):
+        data = stages[stage].data
+        assert data.seed + data.clips < TRAINING_SEEDS
+        assert all(case.seed >= TRAINING_SEEDS for case in stages[stage].validation.cases)
+
+
+def test_training_on_sees_other_clips(stages):
+    first, then = stages["residual"].data, stages["zooms"].data
+    assert then.seed == first.seed + first.clips
