@@ -103,7 +103,7 @@ def initial_noise(animator: Animator, cases: Sequence[Case], clips: Clips) -> li
     for name in INITIAL_NOISES:
         made = clips(animator, [Task(case.image, case.caption, case.bucket, seed, name, cutoff) for seed, case in enumerate(cases)])
         jumps[name] = np.array([largest_jump(clip) for clip in made])
-        shifts[name] = np.array([colour_shift(clip, case.image) for clip, case in zip(made, cases, strict=True)])
+        shifts[name] = np.array([colour_shift(clip[1:], clip[0]) for clip in made])
         unrests[name] = np.array([unrest(clip) for clip in made])
     claim = "DCTInit removes sudden changes"
     return [

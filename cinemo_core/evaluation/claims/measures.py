@@ -1,8 +1,12 @@
 """What is measured of a clip, as pure functions. Frames are uint8 [f, h, w, 3]; values are on the scale 0..255."""
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from .flow import flow, grey, warp_back
+
+REGIONS = 4  # a side
 
 
 def largest_jump(frames: np.ndarray) -> float:
@@ -11,9 +15,20 @@ def largest_jump(frames: np.ndarray) -> float:
 
 
 def colour_shift(frames: np.ndarray, image: np.ndarray) -> float:
-    """How far the mean colour of the frames lies from the input image's, [h, w, 3]: mean distance in RGB."""
-    means = frames.astype(np.float64).mean(axis=(1, 2))
-    return float(np.linalg.norm(means - image.astype(np.float64).mean(axis=(0, 1)), axis=-1).mean())
+    """How far the colours of the frames lie from the input image's, [h, w, 3], region by region: mean distance in RGB.
+
+    The frames are warped back to the image by their own optical flow, so motion costs nothing; what it brings into view is
+    left out. By regions, as the mean colour of the whole is what every low pass keeps, DCTInit's and FFTInit's alike.
+    """
+    from einops import reduce
+
+    distance = share = 0.0
+    for warped, known in warped_back(frames, image):
+        difference = np.where(known[..., None], warped - image, 0.0)
+        colour = reduce(difference, "(i h) (j w) c -> i j c", "mean", i=REGIONS, j=REGIONS)
+        distance += np.linalg.norm(colour, axis=-1).mean()
+        share += known.mean()
+    return float(distance / max(share, 1e-6))
 
 
 def unrest(frames: np.ndarray) -> float:
@@ -26,13 +41,15 @@ def identity(frames: np.ndarray, image: np.ndarray) -> float:
 
     What the motion brings into view is left out. So motion costs nothing, and what is lost of the image costs.
     """
-    luminance = grey(np.concatenate([image[None], frames]))
-    errors = []
-    for frame, now in zip(frames, luminance[1:], strict=True):
-        warped, known = warp_back(frame, flow(luminance[0], now))
-        if known.any():
-            errors.append(np.square(warped - image.astype(np.float64))[known].mean())
+    errors = [np.square(warped - image)[known].mean() for warped, known in warped_back(frames, image) if known.any()]
     return float(10 * np.log10(255**2 / max(np.mean(errors), 1e-6)))
+
+
+def warped_back(frames: np.ndarray, image: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Each frame as it was before its motion from the image, float [h, w, 3], and which pixels of it are known, bool [h, w]."""
+    luminance = grey(np.concatenate([image[None], frames]))
+    for frame, now in zip(frames, luminance[1:], strict=True):
+        yield warp_back(frame, flow(luminance[0], now))
 
 
 def spearman(requested: np.ndarray, measured: np.ndarray) -> float:

@@ -80,6 +80,15 @@ def test_identity_forgives_motion_and_not_loss(texture):
     assert identity(shifted, image) > identity(blurred, image) + 3 > identity(other, image) + 3
 
 
+def test_the_colour_shift_forgives_motion_and_sees_a_tint_that_keeps_the_mean(texture):
+    frames = clip(texture, right=1.5)
+    tint = np.linspace(-30, 30, SIZE)[:, None]  # x c
+    tinted = np.stack([np.clip(frame + tint, 0, 255) for frame in frames[1:].astype(float)]).astype(np.uint8)
+    untinted = colour_shift(frames[1:], frames[0])
+    assert untinted < 5
+    assert colour_shift(tinted, frames[0]) > untinted + 15
+
+
 def test_jump_colour_and_unrest_are_what_they_say():
     fade = np.stack([np.full((8, 8, 3), 10 * t, np.uint8) for t in range(5)])
     assert largest_jump(fade) == pytest.approx(10) and unrest(fade) == 0
