@@ -236,6 +236,7 @@ class Export:
 
     folder: str = key("", path=True)
     dtype: str = key("fp16", choices=("fp16", "bf16", "fp32"))
+    start_share: float = key(0.0, low=0.0, high=1.0)
 
 
 @dataclass(frozen=True)
@@ -253,6 +254,10 @@ class Config:
     export: Export = Export()
 
     def __post_init__(self) -> None:
+        if self.export.start_share and self.model.start == SCRATCH:
+            raise InputError("export.start_share is set, but nothing to start from; give a Cinemo checkpoint as model.start.")
+        if self.export.start_share and self.model.lora_rank:
+            raise InputError("export.start_share and model.lora_rank are both set; a LoRA gets its share by its strength: unset one.")
         if self.optimizer.muon_rate and self.model.lora_rank:
             raise InputError("optimizer.muon_rate and model.lora_rank are both set, but Muon is for whole matrices; unset one.")
         if self.optimizer.muon_rate and self.run.precision == "fp16":

@@ -1,7 +1,10 @@
 """Where a run starts: the networks from scratch or from checkpoints, as the configuration says."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from torch import Tensor
 
 from ..errors import InputError
 from ..folder import read_bundle
@@ -40,6 +43,16 @@ def make_networks(config: Config) -> Networks:
     if model.gradient_checkpointing:
         network.checkpoint_gradients(unet)
     return Networks(unet, text_encoder)
+
+
+def share_with_start(config: Config, unet: Mapping[str, Tensor], text_encoder: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], ...]:
+    """Trained weights of both networks, with export.start_share of where the run started.
+
+    So much comes back of what a run forgets that sees other clips than the one before it (WiSE-FT, arXiv 2109.01903).
+    """
+    start, share = make_networks(config), config.export.start_share
+    pairs = ((unet, start.unet.state_dict()), (text_encoder, start.text_encoder.state_dict()))
+    return tuple({name: tensor.cpu().lerp(before[name], share) for name, tensor in after.items()} for after, before in pairs)
 
 
 def lora_alpha(config: Config) -> float:

@@ -19,7 +19,7 @@ from .engine import Run, make_accelerator, make_run
 from .logs import check_loss, check_weights, show_images
 from .lora import write_lora
 from .prepare import prepare_clips, progress_bar
-from .start import lora_alpha
+from .start import lora_alpha, share_with_start
 
 LORA_NAME = "cinemo_lora.safetensors"
 
@@ -175,6 +175,8 @@ def write_export(run: Run, target: Path) -> None:
         else:
             encoder = {k.removeprefix("text_encoder."): v for k, v in weights.items() if k.startswith("text_encoder.")}
             encoder = encoder or run.text_encoder.state_dict()
+            if run.config.export.start_share:
+                unet, encoder = share_with_start(run.config, unet, encoder)
             parts = {"vae": model.vae, "vae_temporal_decoder": model.vae_temporal_decoder}
             vaes = {name: Path(folder) for name, folder in parts.items() if folder}
             sizes, prediction = run.trainee.unet.config, run.config.objective.prediction

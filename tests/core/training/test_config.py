@@ -75,6 +75,11 @@ def test_numbers_lists_and_tables(tmp_path):
             ("[run]", '[optimizer]\nmuon_rate = 0.01\n[run]\nprecision = "fp16"'),
             "muon_rate is set, but fp16 scales gradients for one optimiser",
         ),
+        (("[run]", "[export]\nstart_share = 0.5\n[run]"), "start_share is set, but nothing to start from"),
+        (
+            ('vae = "parts/vae"', 'vae = "v"\nstart = "s"\nlora_rank = 4\n[export]\nstart_share = 0.5'),
+            "start_share and model.lora_rank are both set",
+        ),
         (("[run]", '[objective]\nprediction = "frames"\n[run]'), "objective.prediction is 'frames'; choose one of residual, direct."),
         (('"procedural"', '"camera"'), "data.source is 'camera'; choose one of videos, procedural."),
         (('"procedural"', '"videos"'), "data.path is missing"),

@@ -288,6 +288,22 @@ def test_a_frozen_encoder_and_a_start_from_an_export(table, to_config, tmp_path)
     assert all(torch.allclose(before[name], after[name], atol=0.02) for name in before)
 
 
+def test_an_export_between_the_start_and_what_was_trained(table, to_config, tmp_path):
+    """WiSE-FT: of a finished run, which then has nothing left to do but the export."""
+    table["optimizer"]["learning_rate"] = 0.01
+    assert train(to_config(table))
+    first = Path(table["run"]["output"])
+    table["model"] |= {"start": str(first / "export")}
+    after = with_output(table, tmp_path / "after")
+    assert train(to_config(after))
+    between = after | {"export": {"folder": str(tmp_path / "between" / "export"), "start_share": 0.25}}
+    assert train(to_config(between))
+    for part in (UNET, TEXT):
+        old, new, mixed = (load_file(folder / part) for folder in (first, tmp_path / "after", tmp_path / "between"))
+        assert any((old[name] - new[name]).abs().max() > 0.01 for name in old)
+        torch.testing.assert_close(mixed, {name: new[name].lerp(old[name], 0.25) for name in old}, rtol=2e-3, atol=2e-4)
+
+
 def test_lora(table, to_config, tmp_path, root):
     assert train(to_config(table))
     start_folder = Path(table["run"]["output"]) / "export"
