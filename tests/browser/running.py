@@ -9,16 +9,16 @@ def history(page, server) -> dict:
     return page.request.get(f"{server.url}/history").json()
 
 
-def press_run(page, server) -> dict:
+def press_run(page, server, seconds: float = SECONDS_TO_RUN) -> dict:
     """Press the button; gives the history's entry of the run once it is over."""
     before = history(page, server)
     page.get_by_test_id("queue-button").click()
-    return next_entry(page, server, before)
+    return next_entry(page, server, before, seconds)
 
 
-def next_entry(page, server, before: dict) -> dict:
+def next_entry(page, server, before: dict, seconds: float = SECONDS_TO_RUN) -> dict:
     """The history's entry of the run that was not in `before`, once it is over."""
-    deadline = time.monotonic() + SECONDS_TO_RUN
+    deadline = time.monotonic() + seconds
     while not (new := [entry for name, entry in history(page, server).items() if name not in before]):
         assert time.monotonic() < deadline, "the run does not end"
         page.wait_for_timeout(300)

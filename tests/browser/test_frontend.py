@@ -153,7 +153,8 @@ def about_the_pack(errors):
 def photograph(page, server, name, folder):
     """Write the workflow's thumbnail and pictures of nodes for help pages: with their results where nano runs it as it is."""
     if any(NANO_BUNDLE in node.get("widgets_values", []) for node in read_workflow(name)["nodes"]):
-        assert press_run(page, server)["status"]["status_str"] == "success"
+        run = press_run(page, server, seconds=600)  # all steps and segments, as an artist runs it
+        assert run["status"]["status_str"] == "success"
     first = SHOWN_WITHOUT_RESULT.get(name, SHOWN_FROM.get(name))
     page.evaluate(SHOW_GROUPS, [SQUARE, first, name not in SHOWN_WITHOUT_RESULT])
     page.wait_for_timeout(3000)  # until videos show a picture
