@@ -2,7 +2,7 @@
 
 import json
 
-from cinemo_pack.cinemo_core.evaluation.claims.__main__ import main
+from cinemo_pack.cinemo_core.evaluation.claims.__main__ import NOISES, main
 
 
 def test_the_command_measures_what_is_asked_for_and_ends_as_its_verdict_says(tmp_path, capsys):
@@ -10,7 +10,7 @@ def test_the_command_measures_what_is_asked_for_and_ends_as_its_verdict_says(tmp
     rows = json.loads((tmp_path / "claims.json").read_text())["rows"]
     assert [row["claim"] for row in rows] == ["consistency with the input", *["DCTInit removes sudden changes"] * 2, "smoothness"]
     assert rows[0]["result"] == "not measured: no --direct" and not rows[0]["passed"]
-    assert all(len(values) == 1 for row in rows[1:] for values in row["values"].values())
+    assert all(len(values) == NOISES for row in rows[1:] for values in row["values"].values())
     last = capsys.readouterr().out.strip().splitlines()[-1]
     assert status == 1 and last.startswith("verdict: missed: PSNR of frames warped back")
     assert (tmp_path / "claims.png").stat().st_size and "smoothness" in (tmp_path / "claims.md").read_text()
