@@ -73,6 +73,7 @@ class CinemoMotionConditioning(io.ComfyNode):
                     max=BUCKETS - 1,
                     tooltip="Motion of the negative. -1: the same as the positive's, as the authors sample. 0: a still picture, so "
                     "that cfg strengthens the motion along with the prompt; needs a lower cfg, 1.4 with nano.",
+                    optional=True,  # an input that was added later: graphs in API format that lack it still run
                     advanced=True,
                 ),
             ],
@@ -85,7 +86,7 @@ class CinemoMotionConditioning(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, positive, negative, vae, image, width, height, frames, motion_bucket, resize, motion_id, negative_bucket
+        cls, positive, negative, vae, image, width, height, frames, motion_bucket, resize, motion_id, negative_bucket=SAME_BUCKET
     ) -> io.NodeOutput:
         raw_motion_id = None if motion_id < 0 else motion_id
         positive, negative, samples = condition_clip(

@@ -121,7 +121,7 @@ def run_graph(monkeypatch, tmp_path, model_folders, drawn):
 @pytest.mark.parametrize("speed", [0.0, 0.5, 3.0])
 def test_the_conditioning_takes_the_bucket(run_graph, speed):
     bundle = {"bundle": "drawn", "weight_dtype": "default", "decoder": "image"}
-    conditioning = {"width": 64, "height": 40, "frames": 3, "resize": "cover", "motion_id": -1.0, "negative_bucket": -1}
+    conditioning = {"width": 64, "height": 40, "frames": 3, "resize": "cover", "motion_id": -1.0}
     links = {"positive": ["2", 0], "negative": ["2", 0], "vae": ["1", 2], "image": ["3", 0], "motion_bucket": ["4", 0]}
     measured = {"images": ["3", 0], "width": 64, "height": 40, "frame_stride": 1, "resize": "cover"}
     (kept,) = run_graph(

@@ -171,7 +171,7 @@ def test_the_last_frame_is_the_picture_given(client, workflow, picture):
 
 
 def test_the_lora_counts(client, workflow, picture, sd15_files):
-    """At strength 0 the clip is that of image to video, its prompt and cfg the same; the file moves it through UNet and text encoder."""
+    """At strength 0 the clip is that of image to video, prompt and guidance the same; the file moves it through UNet and text encoder."""
     graph = shrink(workflow("lora"), "image")
     strengths = {(0, 0): 0, (0.8, 0): 0, (0, 0.8): 0}
     without = shrink(workflow("image_to_video"), "image")
@@ -180,6 +180,8 @@ def test_the_lora_counts(client, workflow, picture, sd15_files):
     described["inputs"]["text"] = prompt
     (guided,), (guidance,) = nodes_of(without, "CinemoResidualKSampler"), nodes_of(graph, "CinemoResidualKSampler")
     without[guided]["inputs"]["cfg"] = graph[guidance]["inputs"]["cfg"]
+    (conditioned,), (condition,) = nodes_of(without, "CinemoMotionConditioning"), nodes_of(graph, "CinemoMotionConditioning")
+    without[conditioned]["inputs"]["negative_bucket"] = graph[condition]["inputs"]["negative_bucket"]
     plain = frames_of(client, without)
     for unet, text in strengths:
         frames = frames_of(client, change(graph, "LoraLoader", strength_model=unet, strength_clip=text))
