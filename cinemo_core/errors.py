@@ -1,8 +1,20 @@
 """Errors meant for people: each says in one sentence what was found, what was expected and what to do."""
 
+import unicodedata
+
+# control characters, lone surrogates, line and paragraph separators
+UNPRINTABLE = ("Cc", "Cs", "Zl", "Zp")
+
 
 class CinemoError(ValueError):
-    """Base of every error that a user's input can cause."""
+    """Base of every error that a user's input can cause.
+
+    Sentences quote names and values from files, which may hold any character: those that would break the line, or that
+    a terminal obeys or cannot encode, are written as escapes.
+    """
+
+    def __init__(self, sentence: str):
+        super().__init__("".join(repr(c)[1:-1] if unicodedata.category(c) in UNPRINTABLE else c for c in sentence))
 
 
 class CheckpointError(CinemoError):

@@ -99,7 +99,7 @@ def read_config(shapes: Shapes, config: Mapping[str, Any]) -> CLIPTextConfig:
     for name, value in (sizes | {"layer_norm_eps": LAYER_NORM_EPS}).items():
         if config.get(name, value) != value:
             raise CheckpointError(
-                f"The text encoder's config.json says {name} = {config[name]}, expected {value}: restore the one of these weights."
+                f"The text encoder's config.json says {name} = {config[name]!r}, expected {value}: restore the one of these weights."
             )
     return CLIPTextConfig(
         num_attention_heads=config.get("num_attention_heads", DEFAULT_HEADS),
