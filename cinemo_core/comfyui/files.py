@@ -48,25 +48,21 @@ def bundle_default() -> str:
 def unet_problem(name: object) -> str | None:
     """Why a name stands for no UNet, and what to do, as a sentence; None for a name from `unet_choices`."""
     found = _unets()
-    if isinstance(name, str) and name in found:
-        return None
-    remedy = _choose(found) + published.how_to_get((published.UNET,))
-    return f"There is no UNet {name} in models/diffusion_models or models/diffusers; {remedy}."
+    return None if isinstance(name, str) and name in found else _no_unet(name, found)
 
 
 def bundle_problem(name: object) -> str | None:
     """Why a name stands for no checkpoint folder, and what to do, as a sentence; None for a name from `bundle_choices`."""
     found = _bundles()
-    if isinstance(name, str) and name in found:
-        return None
-    return f"There is no checkpoint folder {name} in models/diffusers; {_choose(found)}{published.how_to_get()}."
+    return None if isinstance(name, str) and name in found else _no_bundle(name, found)
 
 
 def resolve_unet(name: str) -> str:
     """Path of the weights file for a name from `unet_choices`. Raises CheckpointError if there is none."""
-    path = _unets().get(name)
-    if path is None:
-        raise CheckpointError(unet_problem(name))
+    found = _unets()
+    if name not in found:
+        raise CheckpointError(_no_unet(name, found))
+    path = found[name]
     return str(find_weights(path) if path.is_dir() else path)
 
 
@@ -75,10 +71,10 @@ def resolve_bundle(name: str) -> Bundle:
 
     Raises CheckpointError if there is no such folder, or no single UNet in it.
     """
-    path = _bundles().get(name)
-    if path is None and not (isinstance(name, str) and Path(name).is_absolute()):
-        raise CheckpointError(bundle_problem(name))
-    return read_bundle(path or name)
+    found = _bundles()
+    if name not in found and not (isinstance(name, str) and Path(name).is_absolute()):
+        raise CheckpointError(_no_bundle(name, found))
+    return read_bundle(found.get(name) or name)
 
 
 def read_weights(path: str) -> dict[str, torch.Tensor]:
@@ -94,6 +90,15 @@ def read_weights(path: str) -> dict[str, torch.Tensor]:
 
 def _first(choices: list[str], last: str, missing: str) -> str:
     return next((choice for choice in choices if choice != last), last if last in choices else missing)
+
+
+def _no_unet(name: object, found: dict[str, Path]) -> str:
+    remedy = _choose(found) + published.how_to_get((published.UNET,))
+    return f"There is no UNet {name} in models/diffusion_models or models/diffusers; {remedy}."
+
+
+def _no_bundle(name: object, found: dict[str, Path]) -> str:
+    return f"There is no checkpoint folder {name} in models/diffusers; {_choose(found)}{published.how_to_get()}."
 
 
 def _choose(found: dict[str, Path]) -> str:
