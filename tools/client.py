@@ -1,17 +1,21 @@
 """Runs workflows on a ComfyUI server over HTTP and its websocket, and says in a sentence what went wrong."""
 
 import asyncio
+import functools
 import json
+import threading
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from concurrent.futures import wait
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import aiohttp
 
 from .console import DevError
 
 Workflow = dict[str, dict[str, Any]]  # API format: node id -> {"class_type", "inputs"}
+Result = TypeVar("Result")
 PREVIEW_IMAGE = 1  # ComfyUI's number for this kind of binary message
 
 
@@ -64,13 +68,13 @@ class Client:
                 return await response.read()
 
         try:
-            return asyncio.run(request())
+            return run_to_end(request())
         except aiohttp.ClientError as error:
             raise DevError(f"ComfyUI at {self.url} did not answer {method} {path} as it should ({error}).") from error
 
     def run(self, workflow: Workflow, progress: Callable[[Progress], None] | None = None) -> dict[str, dict[str, Any]]:
         """Run a workflow to its end; gives the outputs by node id. Raises WorkflowError if it is refused or fails."""
-        return asyncio.run(self._run(workflow, progress or (lambda _: None)))
+        return run_to_end(self._run(workflow, progress or (lambda _: None)))
 
     async def _run(self, workflow: Workflow, progress: Callable[[Progress], None]) -> dict[str, dict[str, Any]]:
         client_id = uuid.uuid4().hex
@@ -109,7 +113,8 @@ class Client:
             if data.get("prompt_id") != prompt_id:
                 continue
             if kind == "progress":
-                progress(Progress(data["node"], title(workflow, data["node"]), data["value"], data["max"]))
+                step = Progress(data["node"], title(workflow, data["node"]), data["value"], data["max"])
+                await asyncio.to_thread(progress, step)  # so that it may use a client itself
             elif kind == "execution_error":
                 failure = WorkflowError(f"{title(workflow, data['node_id'])} failed: {data['exception_message'].strip()}")
             elif kind == "execution_interrupted":
@@ -119,6 +124,29 @@ class Client:
                     raise failure
                 return
         raise DevError(f"ComfyUI at {self.url} went away while it worked on the prompt.")
+
+
+def run_to_end(coroutine: Coroutine[Any, Any, Result]) -> Result:
+    """What a coroutine returns. It runs in another thread, because Ctrl-C is raised in this one, which only waits.
+
+    Raised amid asyncio it can be lost: finalizers drop it, and aiohttp's parser takes it for a broken connection.
+    """
+    future = asyncio.run_coroutine_threadsafe(coroutine, event_loop())
+    try:
+        while not wait([future], timeout=0.2).done:  # on Windows, waiting without a limit cannot be interrupted
+            pass
+        return future.result()
+    except KeyboardInterrupt:
+        future.cancel()
+        raise
+
+
+@functools.cache
+def event_loop() -> asyncio.AbstractEventLoop:
+    """The loop of all clients, in a thread that lives as long as the program."""
+    loop = asyncio.new_event_loop()
+    threading.Thread(target=loop.run_forever, name="client", daemon=True).start()
+    return loop
 
 
 def title(workflow: Workflow, node: str) -> str:

@@ -1,7 +1,10 @@
 """The running server offers the pack; the client runs workflows on it and reports refusals and failures in a sentence."""
 
 import io
+import os
+import signal
 
+import aiohttp
 import pytest
 from cinemo_pack.tools.client import WorkflowError
 from PIL import Image
@@ -70,3 +73,23 @@ def test_progress_and_previews_arrive(client, workflow):
     assert [(step.value, step.maximum) for step in seen if step.title == "CinemoResidualKSampler"] == [(1, 3), (2, 3), (3, 3)]
     assert len(client.previews) == 3
     assert Image.open(io.BytesIO(client.previews[0])).size[0] > 0
+
+
+@pytest.mark.skipif(os.name == "nt", reason="sends POSIX signals")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_amid_an_answer_is_no_broken_connection(client, monkeypatch, number):
+    """aiohttp's parser takes whatever is raised while it hands over a body for a fault of the server."""
+    hand_over = aiohttp.StreamReader.feed_data
+
+    def interrupted(*arguments):
+        signal.raise_signal(number)
+        return hand_over(*arguments)
+
+    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)  # as tools/launch.py does
+    try:
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(aiohttp.StreamReader, "feed_data", interrupted)
+            client.get("/system_stats")
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+    assert client.get("/system_stats")

@@ -60,8 +60,8 @@ def test_a_stopped_demo_leaves_nothing_behind(root, tmp_path, kill):
     started = wait_for(process, "* animating")
     assert len(started) == 2, "the demo and ComfyUI"
     kill(process.pid)
-    process.communicate()
-    assert process.returncode == 130
+    output, _ = process.communicate()
+    assert process.returncode == 130, output
     assert not any(child.is_running() for child in started)
     assert set(Path(tempfile.gettempdir()).glob("cinemo-demo-*")) <= before
     assert [path.name for path in tmp_path.iterdir()] == ["comfyui.log"]
@@ -101,6 +101,6 @@ def test_serve_runs_until_ctrl_c(root):
     process = dev(root, "serve", "--port", str(port))
     started = wait_for(process, f"* ready at http://127.0.0.1:{port}")
     os.killpg(process.pid, signal.SIGINT)
-    process.communicate()
-    assert process.returncode == 130
+    output, _ = process.communicate()
+    assert process.returncode == 130, output
     assert not any(child.is_running() for child in started)
