@@ -80,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
         print(report.to_text())
         if args.output:
             args.output.write_text(report.to_json(), encoding="utf-8")
-    return 0
+    return 1 if report.failed else 0
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -88,7 +88,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return run(args)
     except (CinemoError, OSError) as error:
-        if os.environ.get("RANK", "0") == "0":  # all processes see the same input; one sentence is enough
+        if os.environ.get("RANK", "0") == "0":  # all processes raise the same; one sentence is enough
             print(f"evaluation: {error}", file=sys.stderr)
         return 1
     finally:

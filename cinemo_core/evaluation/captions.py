@@ -1,13 +1,16 @@
 """What belongs to a generated clip: its caption, from a CSV or JSONL file, and its input image, from a folder."""
 
 import csv
+import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+from PIL import Image
+
 from ..errors import InputError
-from .clips import IMAGES, VIDEOS, Clip
+from .clips import IMAGES, UNREADABLE, VIDEOS, Clip
 
 COLUMNS = ("video", "caption")
 NAMED = 3  # clips named in an error, of those that lack something
@@ -18,39 +21,64 @@ T = TypeVar("T")
 def read_captions(path: Path) -> dict[str, str]:
     """Captions by clip name, from the columns "video" (path below the folder, suffix optional) and "caption".
 
-    Raises InputError for a file that is missing, of another kind, or has a row without both.
+    Raises InputError for a file that is missing, of another kind, has a row without both, or two captions for one video.
     """
     if not path.is_file():
         raise InputError(f"{path} does not exist; give a CSV or JSONL file with {' and '.join(COLUMNS)}.")
-    captions = {}
+    captions: dict[str, str] = {}
     for number, row in enumerate(_rows(path), start=1):
         if not isinstance(row, Mapping) or not all(isinstance(row.get(column), str) and row[column].strip() for column in COLUMNS):
             raise InputError(f"Row {number} of {path} is {row!r}; every row needs {' and '.join(COLUMNS)}.")
         video = Path(row["video"].strip())
-        captions[(video.with_suffix("") if video.suffix.lower() in VIDEOS else video).as_posix()] = row["caption"].strip()
+        name, caption = (video.with_suffix("") if video.suffix.lower() in VIDEOS else video).as_posix(), row["caption"].strip()
+        if captions.setdefault(name, caption) != caption:
+            raise InputError(f"Row {number} of {path} gives {name} another caption than a row before; keep the one it was generated from.")
     return captions
 
 
 def _rows(path: Path) -> Sequence[object]:
-    text = path.read_text(encoding="utf-8-sig")
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8.") from None
     if path.suffix.lower() == ".csv":
-        return list(csv.DictReader(text.splitlines()))
+        try:
+            return list(csv.DictReader(io.StringIO(text, newline="")))
+        except csv.Error as error:
+            raise InputError(f"{path} is not CSV ({error}); correct it.") from None
     if path.suffix.lower() == ".jsonl":
         try:
-            return [json.loads(line) for line in text.splitlines() if line.strip()]
+            return [json.loads(line) for line in text.split("\n") if line.strip()]
         except ValueError as error:
             raise InputError(f"{path} is not JSONL ({error}); write one JSON object per line.") from None
     raise InputError(f"{path} is neither .csv nor .jsonl; give captions in one of these.")
 
 
 def find_images(folder: Path) -> dict[str, Path]:
-    """Image files below a folder by the name of the clip that they belong to. Raises InputError for a folder without images."""
-    images = {
-        path.relative_to(folder).with_suffix("").as_posix(): path for path in sorted(folder.rglob("*")) if path.suffix.lower() in IMAGES
-    }
+    """Image files below a folder by the name of the clip that they belong to.
+
+    Raises InputError for a folder without images, and for two of one name.
+    """
+    images: dict[str, Path] = {}
+    for path in sorted(folder.rglob("*")):
+        if path.suffix.lower() in IMAGES:
+            name = path.relative_to(folder).with_suffix("").as_posix()
+            if name in images:
+                raise InputError(f"{images[name]} and {path} belong to the same clip; remove one of them.")
+            images[name] = path
     if not images:
         raise InputError(f"{folder} holds no images; give the folder of the input images, each named like its generated clip.")
     return images
+
+
+def check_images(images: Iterable[Path]) -> None:
+    """Raise InputError for a file that is no image or is damaged where it can be seen without decoding it."""
+    for path in images:
+        try:
+            with Image.open(path) as image:
+                image.verify()
+        except UNREADABLE as error:
+            raise InputError(f"The input image {path} cannot be read ({error}); replace it.") from error
 
 
 def for_clips(clips: Iterable[Clip], found: Mapping[str, T], what: str, where: Path) -> dict[str, T]:

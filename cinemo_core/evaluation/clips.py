@@ -12,12 +12,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 
 from ..errors import InputError
 from ..resize import resize_image
 
 VIDEOS = frozenset({".avi", ".flv", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ogv", ".ts", ".webm", ".wmv"})
 IMAGES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+
+UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)  # what Pillow raises for files that are no images
 
 
 class BadClipError(Exception):
@@ -50,19 +53,19 @@ class ClipReader:
 
         try:
             return self._read_folder(clip) if clip.path.is_dir() else self._read_video(clip)
-        except (av.FFmpegError, OSError) as error:
+        except (av.FFmpegError, *UNREADABLE) as error:
             raise BadClipError(f"cannot be read: {getattr(error, 'strerror', None) or error}") from error
 
     def _read_video(self, clip: Clip) -> np.ndarray:
         import av
 
-        with av.open(str(clip.path)) as container:
+        with av.open(str(clip.path), metadata_errors="ignore") as container:
             if not container.streams.video:
                 raise BadClipError("has no video stream")
             available = sum(packet.size > 0 for packet in container.demux(video=0))  # reads the file without decoding it
         wanted = self._window(clip, available)
         chosen = []
-        with av.open(str(clip.path)) as container:
+        with av.open(str(clip.path), metadata_errors="ignore") as container:
             container.streams.video[0].thread_type = "AUTO"
             for index, frame in enumerate(container.decode(video=0)):
                 if index in wanted:
@@ -117,13 +120,11 @@ def shuffled(clips: Iterable[Clip], seed: int) -> list[Clip]:
 
 def draw(seed: int, text: str) -> int:
     """A whole number that looks random and hangs on nothing but the seed and the text."""
-    return int.from_bytes(hashlib.sha256(f"{seed} {text}".encode()).digest()[:8], "big")
+    return int.from_bytes(hashlib.sha256(f"{seed} {text}".encode(errors="surrogateescape")).digest()[:8], "big")
 
 
 def read_image(path: Path) -> np.ndarray:
-    """An image file as uint8 [h, w, 3]."""
-    from PIL import Image
-
+    """An image file as uint8 [h, w, 3]. Raises one of UNREADABLE where it is none."""
     with Image.open(path) as image:
         return np.asarray(image.convert("RGB"))
 

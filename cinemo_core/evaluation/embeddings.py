@@ -6,14 +6,15 @@ local path and never from a hub.
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from pickle import UnpicklingError
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
 from ..errors import InputError
 from .similarity import mean_cosine
-from .torchscript import call, load, unlike
+from .torchscript import call, load, reason_of, unlike
 from .weights import NETWORKS
 
 DREAMSIM_SIZE = 224
@@ -45,16 +46,22 @@ class TextSimilarity:
     name = "clip"
 
     def __init__(self, folder: Path, device: torch.device):
+        from safetensors import SafetensorError
         from transformers import AutoImageProcessor, AutoTokenizer, CLIPModel
 
         self.device = device
         try:
-            self.model = CLIPModel.from_pretrained(folder, local_files_only=True).eval().to(device)
+            loaded: Any = CLIPModel.from_pretrained(folder, local_files_only=True, output_loading_info=True)
+            self.model, missing = loaded[0].eval().to(device), loaded[1]["missing_keys"]
             self.processor = AutoImageProcessor.from_pretrained(folder, local_files_only=True)
             self.tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        except (OSError, ValueError, RuntimeError, KeyError) as error:
-            reason = str(error).strip().splitlines()[0].rstrip(".")
-            raise unlike(self.name, folder, f"cannot be read ({reason})") from error
+        except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
+            raise unlike(self.name, folder, f"cannot be read ({reason_of(error)})") from error
+        if missing:  # transformers put random numbers there, with no more than a warning
+            raise unlike(self.name, folder, f"lacks {len(missing)} tensors, {min(missing)} among them")
+        known, expected = len(self.tokenizer), self.model.config.text_config.vocab_size
+        if known != expected:
+            raise unlike(self.name, folder, f"has a tokenizer of {known} words for a text tower of {expected}")
         self.width = self.model.config.projection_dim
 
     @torch.inference_mode()
@@ -110,7 +117,10 @@ def _dreamsim_package(folder: Path, device: torch.device) -> Callable[[torch.Ten
             f"PIC from a folder needs the dreamsim package, which cannot be imported ({error}): "
             "install it with pip install dreamsim, or give a TorchScript file (docs/evaluation.md)."
         ) from error
-    model, _ = dreamsim(pretrained=True, device=str(device), cache_dir=str(folder), dreamsim_type=kind.name)
+    try:
+        model, _ = dreamsim(pretrained=True, device=str(device), cache_dir=str(folder), dreamsim_type=kind.name)
+    except (OSError, ValueError, RuntimeError, KeyError, UnpicklingError) as error:
+        raise unlike("dreamsim", folder, f"cannot be read ({reason_of(error)})") from error
     return model.embed
 
 

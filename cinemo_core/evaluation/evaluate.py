@@ -6,7 +6,8 @@ from pathlib import Path
 
 import torch
 
-from .captions import find_images, for_clips, read_captions
+from ..errors import InputError
+from .captions import check_images, find_images, for_clips, read_captions
 from .clips import Clip, ClipReader, find_clips, shuffled
 from .embeddings import InputConformity, TextSimilarity
 from .features import C3D, I3D, Inception
@@ -17,6 +18,8 @@ from .measure import Measured, Networks, measure
 from .report import Report
 from .settings import PAIRED_WITH_REAL, Settings
 from .weights import NETWORK_OF, check_weights
+
+COVARIANCE_OF_CLIPS = frozenset({"fvd", "kvd"})  # the others have something to say of a single clip
 
 
 @dataclass(frozen=True)
@@ -31,18 +34,22 @@ class Plan:
 
 
 def make_plan(settings: Settings, weights: Mapping[str, Path | None]) -> Plan:
-    """Raises InputError for weights, folders, captions or images that are missing."""
+    """Raises InputError for weights, folders, captions or images that are missing, and for too few clips."""
     found = check_weights(settings.metrics, weights)
     generated = shuffled(find_clips(settings.generated), settings.seed)
     if "is" in settings.metrics:
         check_splits(min(len(generated), settings.clips or len(generated)), settings.splits)
     compares = settings.real is not None and PAIRED_WITH_REAL.intersection(settings.metrics)
     real = shuffled(find_clips(settings.real), settings.seed) if compares and settings.real else []
+    for metric in COVARIANCE_OF_CLIPS.intersection(settings.metrics):
+        if min(len(generated), len(real), settings.clips or len(real)) < 2:
+            raise InputError(f"{metric.upper()} needs two clips on each side; there are {len(generated)} and {len(real)}.")
     captions, images = {}, {}
     if "clipsim" in settings.metrics and settings.captions:
         captions = for_clips(generated, read_captions(settings.captions), "caption", settings.captions)
     if "pic" in settings.metrics and settings.images:
         images = for_clips(generated, find_images(settings.images), "image", settings.images)
+        check_images(images.values())
     return Plan(found, generated, real, captions, images)
 
 
@@ -50,7 +57,8 @@ def evaluate(settings: Settings, weights: Mapping[str, Path | None], device: tor
     """Run an evaluation; weights: by network ("i3d", "c3d", "inception", "clip", "dreamsim"), a local path or None.
 
     Called by every process of accelerate with the same arguments, it gives the same report to each. Raises InputError and
-    CheckpointError before the first clip is read for all that can be known by then.
+    CheckpointError before the first clip is read for all that can be known by then. A metric that has too few clips left,
+    because others could not be read, stands in the report as failed, beside the others.
     """
     plan = make_plan(settings, weights)
     networks = load_networks(plan, settings, device)
@@ -65,9 +73,14 @@ def evaluate(settings: Settings, weights: Mapping[str, Path | None], device: tor
         )
         networks_of_real = Networks(i3d=networks.i3d, inception=networks.inception)
         real = measure(plan.real, settings.clips, networks_of_real, reader, *loading, label="real")
-    values = {metric: compute(metric, generated, real, settings.splits) for metric in settings.metrics}
+    values, failed = {}, {}
+    for metric in settings.metrics:
+        try:
+            values[metric] = compute(metric, generated, real, settings.splits)
+        except InputError as error:
+            failed[metric] = str(error)
     widths = {name: (path, getattr(networks, name).width) for name, path in plan.weights.items()}
-    return Report(settings, generated, real, values, widths)
+    return Report(settings, generated, real, values, failed, widths)
 
 
 def load_networks(plan: Plan, settings: Settings, device: torch.device) -> Networks:

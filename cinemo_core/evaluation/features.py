@@ -13,6 +13,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ..errors import CheckpointError
+from .settings import FRAMES
 from .torchscript import call, load, unlike
 
 GREY = 128
@@ -33,7 +35,14 @@ class FeatureNetwork:
         self.device = device
         self.module = load(self.name, path, device)
         grey = torch.full((1, frames, height, width, 3), GREY, dtype=torch.uint8)
-        self.width = self(grey).shape[1]
+        try:
+            self.width = self(grey).shape[1]
+        except CheckpointError as error:
+            if frames == FRAMES:
+                raise
+            raise CheckpointError(
+                f"{error} Or it takes no clips of {frames} frames: the published ones were made for --frames {FRAMES}."
+            ) from error
 
     @torch.inference_mode()
     def __call__(self, clips: torch.Tensor) -> np.ndarray:

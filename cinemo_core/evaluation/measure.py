@@ -16,11 +16,13 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from ..errors import InputError
-from .clips import BadClipError, Clip, ClipReader, read_image
+from ..errors import CinemoError, InputError
+from .clips import UNREADABLE, BadClipError, Clip, ClipReader, read_image
 from .embeddings import InputConformity, TextSimilarity
 from .features import C3D, I3D, Inception
 from .frechet import Moments
+
+Found = tuple[int, dict[str, np.ndarray] | str]  # place of a clip in the order; its rows, or why it cannot be used
 
 
 @dataclass
@@ -80,7 +82,7 @@ def measure(
     """Features of the first `wanted` clips of the order that can be read, of all of them if None.
 
     Every process of accelerate calls this with the same arguments and gets the same result. Raises InputError if no clip can
-    be read.
+    be read; what goes wrong in one process is raised in all of them, so that none waits for it.
     """
     from accelerate.utils import gather_object
 
@@ -91,7 +93,16 @@ def measure(
     while len(measured.names) < wanted and position < len(clips):
         candidates = clips[position : position + wanted - len(measured.names)]
         position += len(candidates)
-        own, own_sums = _measure_share(candidates, networks, reader, batch_size, workers, label)
+        own: list[Found] = []
+        own_sums: dict[str, Moments] = {}
+        problem: Exception | None = None
+        try:
+            own, own_sums = _measure_share(candidates, networks, reader, batch_size, workers, label)
+        except (CinemoError, OSError) as error:
+            problem = error
+        for anyones in gather_object([problem]):
+            if anyones:
+                raise anyones
         for index, found in sorted(gather_object(own), key=lambda item: item[0]):
             if isinstance(found, str):
                 measured.bad.append(Bad(candidates[index].name, found))
@@ -110,7 +121,7 @@ def measure(
 
 def _measure_share(
     clips: Sequence[Clip], networks: Networks, reader: ClipReader, batch_size: int, workers: int, label: str
-) -> tuple[list[tuple[int, dict[str, np.ndarray] | str]], dict[str, Moments]]:
+) -> tuple[list[Found], dict[str, Moments]]:
     """This process's share of the clips: (index, rows or reason) of each, and the sums over their frames."""
     from accelerate import PartialState
     from accelerate.utils import tqdm
@@ -118,7 +129,7 @@ def _measure_share(
     state = PartialState()
     batches = [list(range(i, min(i + batch_size, len(clips)))) for i in range(0, len(clips), batch_size)]
     share = batches[state.process_index :: state.num_processes]
-    found: list[tuple[int, dict[str, np.ndarray] | str]] = []
+    found: list[Found] = []
     sums: dict[str, Moments] = {}
     loader = DataLoader(Reading(clips, reader), batch_sampler=share, num_workers=workers, collate_fn=list)
     for batch in tqdm(loader, desc=label, unit="batch", main_process_only=True):
@@ -153,7 +164,7 @@ def _rows(names: Sequence[str], pixels: np.ndarray, networks: Networks, reader: 
 def _input_image(path: Path) -> np.ndarray:
     try:
         return read_image(path)
-    except OSError as error:
+    except UNREADABLE as error:
         raise InputError(f"The input image {path} cannot be read ({error}); replace it.") from error
 
 

@@ -23,14 +23,15 @@ NAMED = 5  # bad clips named in the table; the JSON names all
 class Report:
     """An evaluation and how it was done.
 
-    values: by metric, what it measured. networks: by network, its path and the width of its features. differs: in one
-    sentence each, where this is not what the paper did.
+    values: by metric, what it measured. failed: by metric, why it could not be. networks: by network, its path and the width
+    of its features. differs: in one sentence each, where this is not what the paper did.
     """
 
     settings: Settings
     generated: Measured
     real: Measured
     values: dict[str, dict[str, float]]
+    failed: dict[str, str]
     networks: dict[str, tuple[Path, int]]
 
     @property
@@ -51,6 +52,10 @@ class Report:
         fewest = min(len(measured.names) for measured in self._sides().values())
         if "fvd" in s.metrics and fewest <= self.networks["i3d"][1]:
             lines.append(f"{fewest:,} clips are too few for the {self.networks['i3d'][1]} features of FVD; its value is biased")
+        if "fid" in s.metrics and fewest * s.frames <= self.networks["inception"][1]:
+            lines.append(
+                f"{fewest * s.frames:,} frames are too few for the {self.networks['inception'][1]} features of FID; its value is biased"
+            )
         if "pic" in s.metrics and s.images is None:
             lines.append("PIC took the first frame of each clip for its input image")
         lines.append(
@@ -67,7 +72,14 @@ class Report:
             for side, measured in self._sides().items()
         }
         networks = {name: {"path": str(path), "features": width} for name, (path, width) in self.networks.items()}
-        content = {"metrics": self.values, "settings": s, "clips": sides, "networks": networks, "differs_from_the_paper": self.differs}
+        content = {
+            "metrics": self.values,
+            "failed": self.failed,
+            "settings": s,
+            "clips": sides,
+            "networks": networks,
+            "differs_from_the_paper": self.differs,
+        }
         return json.dumps(content, indent=2) + "\n"
 
     def to_text(self) -> str:
@@ -90,6 +102,7 @@ class Report:
         for metric, value in self.values.items():
             deviation = f" +- {value['deviation']:.4f}" if "deviation" in value else ""
             lines.append(f"{TITLES[metric]:<28}{value['value']:>14.4f}{deviation}")
+        lines += [f"{TITLES[metric]:<28}not measured: {reason}" for metric, reason in self.failed.items()]
         return "\n".join(lines)
 
     def _sides(self) -> dict[str, Measured]:

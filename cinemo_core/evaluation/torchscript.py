@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, InputError
 from .weights import NETWORKS
 
 
@@ -17,17 +17,20 @@ def load(name: str, path: Path, device: torch.device) -> torch.jit.ScriptModule:
     try:
         return torch.jit.load(str(path), map_location=device).eval()
     except (RuntimeError, ValueError, OSError) as error:
-        raise unlike(name, path, f"cannot be read as TorchScript ({_reason(error)})") from error
+        raise unlike(name, path, f"cannot be read as TorchScript ({reason_of(error)})") from error
 
 
 def call(name: str, path: Path, network: Callable[..., object], inputs: torch.Tensor, **options: bool) -> torch.Tensor:
-    """What a network gives for a batch: one row for each input, [n, d]. Raises CheckpointError for anything else."""
+    """What a network gives for a batch: one row for each input, [n, d].
+
+    Raises CheckpointError for anything else, InputError where memory does not suffice.
+    """
     try:
         output = network(inputs, **options)
     except (RuntimeError, TypeError, torch.jit.Error) as error:
         if "out of memory" in str(error):
-            raise
-        raise unlike(name, path, f"fails on {list(inputs.shape)} ({_reason(error)})") from error
+            raise InputError(f"There is not memory enough for {list(inputs.shape)} in {path}; choose a smaller --batch-size.") from error
+        raise unlike(name, path, f"fails on {list(inputs.shape)} ({reason_of(error)})") from error
     if not isinstance(output, torch.Tensor) or output.ndim != 2 or len(output) != len(inputs):
         found = list(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__
         raise unlike(name, path, f"gives {found} for {len(inputs)} inputs, expected [{len(inputs)}, {NETWORKS[name].width}]")
@@ -42,7 +45,7 @@ def unlike(name: str, path: Path, fact: str) -> CheckpointError:
     return CheckpointError(f"{path} is not {network.title}: it {fact}; get {network.what} from {network.where}.")
 
 
-def _reason(error: BaseException) -> str:
+def reason_of(error: BaseException) -> str:
     """The sentence of an error that says what went wrong; in a traceback of TorchScript it is the last."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if not lines:

@@ -2,7 +2,7 @@
 
 import pytest
 from cinemo_pack.cinemo_core.errors import InputError
-from cinemo_pack.cinemo_core.evaluation.captions import find_images, for_clips, read_captions
+from cinemo_pack.cinemo_core.evaluation.captions import check_images, find_images, for_clips, read_captions
 from cinemo_pack.cinemo_core.evaluation.clips import Clip
 from PIL import Image
 
@@ -21,6 +21,21 @@ def test_both_forms(tmp_path, name, text):
 
 
 @pytest.mark.parametrize(
+    ("name", "text"), [("c.csv", 'video,caption\na,"a cat\u2028sleeps"\n'), ("c.jsonl", '{"video": "a", "caption": "a cat\u2028sleeps"}\n')]
+)
+def test_only_line_feeds_end_a_row(tmp_path, name, text):
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    assert read_captions(tmp_path / name) == {"a": "a cat\u2028sleeps"}
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "utf-16"])
+def test_another_encoding_is_told(tmp_path, encoding):
+    (tmp_path / "c.csv").write_text("video,caption\na,un château\n", encoding=encoding)
+    with pytest.raises(InputError, match=r"c\.csv is not UTF-8 \(.* at byte \d+\); save it as UTF-8\."):
+        read_captions(tmp_path / "c.csv")
+
+
+@pytest.mark.parametrize(
     ("name", "text", "message"),
     [
         ("c.csv", "file,caption\na,b\n", r"Row 1 of .*c.csv is \{'file': 'a', 'caption': 'b'\}; every row needs video and caption"),
@@ -29,6 +44,8 @@ def test_both_forms(tmp_path, name, text):
         ("c.jsonl", '{"video": "a", "caption": 3}', "Row 1"),
         ("c.jsonl", "[1]", "Row 1"),
         ("c.jsonl", "{video", r"c.jsonl is not JSONL \("),
+        ("c.csv", "video,caption\na.mp4,x\na,x\na.avi,y\n", r"Row 3 of .*c.csv gives a another caption than a row before"),
+        ("c.csv", f"video,caption\na,{'x' * 200_000}\n", r"c.csv is not CSV \(field larger than"),
         ("c.txt", "a b", "neither .csv nor .jsonl"),
         (None, "", "does not exist; give a CSV or JSONL file"),
     ],
@@ -50,6 +67,23 @@ def test_images_are_told_by_the_names_of_their_clips(tmp_path):
 def test_no_images(tmp_path):
     with pytest.raises(InputError, match="holds no images; give the folder of the input images"):
         find_images(tmp_path / "absent")
+
+
+def test_two_images_of_one_clip(tmp_path):
+    for name in ("one.png", "one.jpg"):
+        Image.new("RGB", (8, 8)).save(tmp_path / name)
+    with pytest.raises(InputError, match=r"one\.jpg and .*one\.png belong to the same clip; remove one"):
+        find_images(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"no image", None])
+def test_a_damaged_image_is_told_before_anything_is_measured(tmp_path, content):
+    Image.new("RGB", (8, 8), (200, 10, 10)).save(tmp_path / "one.png")
+    check_images([tmp_path / "one.png"])
+    whole = (tmp_path / "one.png").read_bytes()
+    (tmp_path / "one.png").write_bytes(content or whole.replace(b"IDAT", b"IDAT\xff", 1))
+    with pytest.raises(InputError, match=r"input image .*one\.png cannot be read \(.*; replace it\."):
+        check_images([tmp_path / "one.png"])
 
 
 def test_clips_without_a_caption_are_named(tmp_path):

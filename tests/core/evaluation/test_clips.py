@@ -99,6 +99,16 @@ class TestBadClips:
             (tmp_path / "x" / f"{number}.png").write_bytes(b"no image")
         assert "cannot identify image file" in self.reason(tmp_path / "x")
 
+    def test_a_damaged_image(self, tmp_path):
+        folder = write_frames(tmp_path, {"x": numbered(4)}) / "x"
+        file = folder / "2.png"
+        file.write_bytes(file.read_bytes().replace(b"IDAT", b"IDAT\xff", 1))
+        assert self.reason(folder).startswith("cannot be read: ")
+
+    def test_an_image_like_a_decompression_bomb(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 8)
+        assert "decompression bomb" in self.reason(write_frames(tmp_path, {"x": numbered(4)}) / "x")
+
     def test_sound_only(self, tmp_path):
         import av
 
@@ -116,7 +126,25 @@ class TestBadClips:
         assert self.reason(tmp_path / "y.avi", frames=32)
 
 
+def test_a_title_that_is_no_utf8_does_not_matter(tmp_path):
+    import av
+
+    path = tmp_path / "x.avi"
+    with av.open(str(path), "w") as container:
+        container.metadata["title"] = "TITLE"
+        stream = container.add_stream("mpeg4", rate=8, options={"qscale": "2"})
+        stream.height, stream.width, stream.pix_fmt = SIZE, SIZE, "yuv420p"
+        for frame in numbered(4):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode())
+    path.write_bytes(path.read_bytes().replace(b"TITLE", b"T\xff\xfeLE"))
+    assert grey(reader(4).read(Clip("x", path))) == [0, 1, 2, 3]
+
+
 class TestOrder:
+    def test_takes_names_that_are_no_utf8(self):
+        assert len(shuffled([Clip("a\udcff", None), Clip("b", None)], 1)) == 2
+
     def test_hangs_on_the_seed(self):
         clips = [Clip(str(number), None) for number in range(50)]
         assert shuffled(clips, 1) == shuffled(reversed(clips), 1) != shuffled(clips, 2)

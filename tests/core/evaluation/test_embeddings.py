@@ -1,5 +1,6 @@
 """CLIPSIM through transformers' CLIP, and PIC through an embedding, with small random networks."""
 
+import shutil
 import sys
 
 import numpy as np
@@ -8,6 +9,7 @@ import torch
 from cinemo_pack.cinemo_core.errors import CheckpointError, InputError
 from cinemo_pack.cinemo_core.evaluation.embeddings import InputConformity, TextSimilarity
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from .conftest import LETTERS, MEAN, STD
 
@@ -44,6 +46,25 @@ def test_a_caption_changes_it(clip_folder):
 def test_a_folder_that_is_not_clip(tmp_path):
     with pytest.raises(CheckpointError, match=r"is not CLIP ViT-B/32 .*; get clip-vit-base-patch32 from https"):
         TextSimilarity(tmp_path, CPU)
+
+
+@pytest.mark.parametrize("damage", ["cut", "pointer", "without a tower", "without a tokenizer"])
+def test_a_clip_folder_that_is_not_whole(clip_folder, tmp_path, damage):
+    """Transformers itself would take the last two, with random weights or another tokenizer's numbers."""
+    folder = shutil.copytree(clip_folder, tmp_path / "clip")
+    weights = folder / "model.safetensors"
+    if damage == "cut":
+        weights.write_bytes(weights.read_bytes()[:-999])
+    elif damage == "pointer":
+        weights.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 605156676\n")
+    elif damage == "without a tower":
+        save_file({name: t for name, t in load_file(weights).items() if not name.startswith("vision_model.")}, weights, {"format": "pt"})
+    else:
+        for name in ("vocab.json", "merges.txt", "tokenizer.json"):
+            (folder / name).unlink(missing_ok=True)
+    reason = {"without a tower": r"lacks \d+ tensors, vision_model\.", "without a tokenizer": ""}.get(damage, r"cannot be read \(")
+    with pytest.raises(CheckpointError, match=rf"is not CLIP ViT-B/32 .*: it .*{reason}.*; get clip-vit-base-patch32 from"):
+        TextSimilarity(folder, CPU)
 
 
 def test_pic_is_one_minus_the_distances(networks, modules):

@@ -3,13 +3,14 @@
 import pytest
 import torch
 from cinemo_pack.cinemo_core.errors import InputError
+from cinemo_pack.cinemo_core.evaluation.claims.cases import changing
 from cinemo_pack.cinemo_core.evaluation.claims.direction import direction_of, read_direction
 from cinemo_pack.cinemo_core.motion import bucket_of_motion_id, motion_id_of_ssim
 from cinemo_pack.cinemo_core.training.latents import mean_ssim
 from cinemo_pack.cinemo_core.training.procedural import render_clip, render_stills
 from cinemo_pack.cinemo_core.training.procedural.clip import END, find_strength, score, to_uint8
 from cinemo_pack.cinemo_core.training.procedural.dice import Dice
-from cinemo_pack.cinemo_core.training.procedural.scenes import CAMERA, SCENES, Setting, camera, moving_thing
+from cinemo_pack.cinemo_core.training.procedural.scenes import CAMERA, SCENES, Setting, camera, drifting_clouds, moving_thing
 from cinemo_pack.cinemo_core.training.procedural.textures import canvas_size, read_photographs
 
 SIZE = 64
@@ -51,12 +52,31 @@ def test_the_camera_goes_where_its_caption_says(caption):
 
 
 def test_things_go_where_their_caption_says():
+    """What changes at the start lies where the thing stands then, what changes at the end where it stands by then."""
+    seen = set()
     for seed in range(12):
         scene = moving_thing(setting(seed))
-        frames = scene.paint(torch.tensor([0.0, 15.0]), 1.0)
-        changed = (frames[1] - frames[0]).abs().amax(0) > 0.1
-        y, x = (v.float().mean() for v in changed.nonzero().unbind(1))
-        assert changed.any() and 4 < y < SIZE - 4 and 4 < x < SIZE - 4  # it is in the picture at the start and at the end
+        frames = scene.paint(torch.tensor([0.0, 2.0, 13.0, 15.0]), 1.0)
+        (x0, y0), (x1, y1) = centre_of_change(frames[:2]), centre_of_change(frames[2:])
+        assert all(4 < place < SIZE - 4 for place in (x0, y0, x1, y1))  # it is in the picture at the start and at the end
+        along = {"right": x1 - x0, "left": x0 - x1, "down": y1 - y0, "up": y0 - y1}
+        assert max(along, key=along.__getitem__) == direction_of(scene.caption), scene.caption
+        seen.add(direction_of(scene.caption))
+    assert len(seen) == 4
+
+
+def centre_of_change(frames: torch.Tensor) -> tuple[float, float]:
+    y, x = ((frames[1] - frames[0]).abs().amax(0) > 0.1).nonzero().unbind(1)
+    return float(x.float().mean()), float(y.float().mean())
+
+
+def test_clouds_drift_where_their_caption_says():
+    right = 0
+    for seed in range(10):
+        scene = drifting_clouds(setting(seed))
+        frames = to_uint8(scene.paint(torch.arange(8.0), 0.5)).permute(0, 2, 3, 1).numpy()
+        right += read_direction(frames, changing(scene)) == direction_of(scene.caption)
+    assert right >= 9
 
 
 def test_the_strength_gives_the_score_that_was_asked_for():

@@ -74,17 +74,29 @@ def test_captions_that_are_obeyed_pass_and_others_fail():
 
 
 def test_consistency_is_judged_by_pairs(still):
-    cases = still * 2
-
     def clips(who, tasks):
         return [noisy(task.image, 2.0 if who == "good" else 12.0, task.seed) for task in tasks]
 
-    (row,) = claims.consistency("good", "bad", cases, clips)
-    assert row.passed and "better 6 of 6" in row.result
-    (row,) = claims.consistency("bad", "good", cases, clips)
-    assert not row.passed
-    (row,) = claims.consistency("good", "good", cases, clips)
-    assert not row.passed
+    cases = still * 2
+    (row,) = claims.consistency("good", "bad", cases, 2, clips)
+    assert row.passed and "residual better on 6 of 6" in row.result and "(asked for 10.0)" in row.result
+    for residual, direct in (("bad", "good"), ("good", "good")):
+        (row,) = claims.consistency(residual, direct, cases, 2, clips)
+        assert not row.passed
+
+
+def test_the_noises_of_a_picture_count_once(still):
+    """Each picture is worse with one noise of three, but better in the mean."""
+    seen = {}
+
+    def clips(who, tasks):
+        seen[who] = [(task.image.tobytes(), task.seed) for task in tasks]
+        worse = [task.seed < 3 if who == "residual" else task.seed >= 3 for task in tasks]
+        return [noisy(task.image, 12.0 if bad else 2.0, task.seed) for task, bad in zip(tasks, worse, strict=True)]
+
+    (row,) = claims.consistency("residual", "direct", still, 3, clips)
+    assert seen["residual"] == seen["direct"] and len({seed for _, seed in seen["residual"]}) == 9
+    assert len(row.values["residual"]) == len(still) and "better on 3 of 3" in row.result
 
 
 def test_initial_noises_are_compared_on_the_same_seeds(still):
