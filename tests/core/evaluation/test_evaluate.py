@@ -241,6 +241,18 @@ class TestBadClips:
         assert command.main(arguments) == 1
         assert "evaluation: None of the 1 generated clips can be used; x cannot be read: " in capsys.readouterr().err
 
+    def test_a_metric_with_too_few_left_does_not_take_the_others_along(self, tmp_path, networks, capsys):
+        folder = write_frames(tmp_path / "generated", random_clips(4, 2))
+        for name in ("broken_a", "broken_b"):
+            (folder / f"{name}.mp4").write_bytes(b"no video" * 50)
+        report = tmp_path / "report.json"
+        options = ["--generated", folder, "--metrics", "is", "pic", "--splits", 3, "--frames", 4, "--width", 16, "--height", 16, "--cpu"]
+        paths = ["--c3d", networks["c3d"], "--dreamsim", networks["dreamsim"], "--output", report]
+        assert command.main([*map(str, (*options, *paths))]) == 1
+        found = json.loads(report.read_text())
+        assert list(found["metrics"]) == ["pic"] and list(found["failed"]) == ["is"]
+        assert re.search(r"^IS, higher is better +not measured: The inception score of 2 clips", capsys.readouterr().out, re.MULTILINE)
+
 
 class TestBadInput:
     @pytest.mark.parametrize(
@@ -260,6 +272,22 @@ class TestBadInput:
     def test_is_one_sentence_and_nothing_is_measured(self, run, arguments, message):
         _, error = run(*arguments, expected=1)
         assert re.search(message, error) and error.startswith("evaluation: ") and error.count("\n") == 1
+
+    def test_one_clip_is_too_few_to_compare(self, run, tmp_path):
+        one = write_frames(tmp_path / "one", random_clips(6, 1))
+        _, error = run("--metrics", "kvd", "--real", one, expected=1)
+        assert error == f"evaluation: KVD needs two clips on each side; there are {GENERATED} and 1.\n"
+
+    def test_a_network_for_other_numbers_of_frames(self, run, tmp_path, networks):
+        """The published C3D takes 16 frames and no other number."""
+
+        class Sixteen(torch.nn.Module):
+            def forward(self, x: torch.Tensor) -> torch.Tensor:
+                return torch.softmax(x.float().mean((1, 3, 4)).view(-1, 16), 1)
+
+        torch.jit.script(Sixteen()).save(str(tmp_path / "c3d.pt"))
+        _, error = run("--metrics", "is", "--c3d", tmp_path / "c3d.pt", "--frames", 5, expected=1)
+        assert "it fails on [1, 3, 5, 16, 16]" in error and "Or it takes no clips of 5 frames: the published ones" in error
 
     def test_metrics_against_real_clips_need_them(self, folders, capsys):
         assert command.main(["--generated", str(folders[0]), "--metrics", "fvd", "pic", "kvd"]) == 1
@@ -301,6 +329,20 @@ def test_the_number_of_processes_changes_nothing(run, root, folders, networks, t
     for metric, value in alone["metrics"].items():
         assert many["metrics"][metric] == pytest.approx(value, rel=1e-10)
     assert done.stdout.count("FVD, lower is better") == 1
+
+
+def test_an_error_in_any_process_is_told(root, folders, networks, tmp_path):
+    """The damage shows only when the picture is decoded, which is the second process's work."""
+    images = tmp_path / "images"
+    images.mkdir()
+    order = [clip.name for clip in shuffled(find_clips(folders[0]), 0)]
+    for name in order:
+        Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)).save(images / f"{name}.jpg")
+    damaged = images / f"{order[2]}.jpg"
+    damaged.write_bytes(damaged.read_bytes()[:900])
+    arguments = ["--generated", folders[0], "--metrics", "pic", "--dreamsim", networks["dreamsim"], "--images", images]
+    done = launch(root, 2, *arguments, "--batch-size", "2", "--frames", "4", "--cpu")
+    assert done.returncode and done.stderr.count(f"evaluation: The input image {damaged} cannot be read") == 1
 
 
 def test_processes_that_do_not_see_one_another_are_refused(root, folders, networks):
