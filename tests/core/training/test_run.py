@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -341,6 +342,14 @@ def test_a_mistake_is_one_line(tmp_path, capsys):
     (tmp_path / "a.toml").write_text("[data]\n")
     assert main([str(tmp_path / "a.toml")]) == 1
     assert capsys.readouterr().err == "training: model is missing; add it.\n"
+
+
+def test_the_console_entry_is_this_command(root):
+    project = (root / "pyproject.toml").read_text(encoding="utf-8")
+    (target,) = re.findall(r'^cinemo-train = "(.+)"$', project, re.MULTILINE)
+    module, name = target.split(":")
+    assert module == main.__module__.removeprefix("cinemo_pack.") and name == main.__name__
+    assert (root / Path(*module.split("."))).with_suffix(".py").is_file() and "[build-system]" in project
 
 
 def test_mixed_precision_learns_about_the_same(table, to_config, tmp_path, fresh_engine, monkeypatch):
