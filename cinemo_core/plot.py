@@ -81,7 +81,7 @@ def draw(title: str, subtitle: str, panels: Sequence[Panel], columns: int, width
     canvas.text((MARGIN, MARGIN), title, TITLE_SIZE)
     canvas.text((MARGIN, MARGIN + TITLE_SIZE + GAP), subtitle, TEXT_SIZE, MUTED)
     top = MARGIN + TITLE_SIZE + GAP + TEXT_SIZE + MARGIN
-    rows = ceil(len(panels) / columns)
+    rows = max(1, ceil(len(panels) / columns))
     cell_width, cell_height = (width - MARGIN * (columns + 1)) / columns, (height - top - MARGIN * rows) / rows
     for index, panel in enumerate(panels):
         left, upper = MARGIN + index % columns * (cell_width + MARGIN), top + index // columns * (cell_height + MARGIN)

@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from cinemo_pack.cinemo_core.errors import InputError
 from cinemo_pack.cinemo_core.evaluation.claims.__main__ import main
-from cinemo_pack.cinemo_core.evaluation.claims.animate import Task, load_animator
+from cinemo_pack.cinemo_core.evaluation.claims.animate import Task, load_animator, with_unet
 from cinemo_pack.cinemo_core.evaluation.claims.claims import INITIAL_NOISES
+from cinemo_pack.cinemo_core.folder import read_bundle
 from cinemo_pack.cinemo_core.training.export import PREDICTION_TYPES
 from cinemo_pack.cinemo_core.training.procedural import render_stills
 
@@ -41,31 +41,49 @@ def test_the_command_reports_what_is_missing(tmp_path, capsys):
 
 
 @pytest.fixture
-def direct(drawn, tmp_path):
-    """The same weights, said to denoise the frames themselves."""
-    folder = shutil.copytree(drawn, tmp_path / "direct")
-    scheduler = folder / "scheduler" / "scheduler_config.json"
-    scheduler.write_text(json.dumps(json.loads(scheduler.read_text()) | {"prediction_type": PREDICTION_TYPES["direct"]}))
+def ablation(drawn, tmp_path):
+    """The same weights twice, once said to denoise the frames themselves; the former as a UNet alone."""
+    folder = tmp_path / "ablation"
+    shutil.copytree(drawn, folder / "direct")
+    for part in ("unet", "scheduler"):
+        shutil.copytree(drawn / part, folder / "residual" / part)
+    say_trained_for(folder / "direct", PREDICTION_TYPES["direct"])
     return folder
 
 
-def test_residual_and_direct_are_told_apart_by_what_the_export_says(drawn, direct, tmp_path, capsys):
+def say_trained_for(checkpoint, prediction_type):
+    scheduler = checkpoint / "scheduler" / "scheduler_config.json"
+    scheduler.write_text(json.dumps(json.loads(scheduler.read_text()) | {"prediction_type": prediction_type}))
+
+
+def test_residual_and_direct_are_told_apart_by_what_the_export_says(drawn, ablation, tmp_path, capsys):
     images = [render_stills(0, SIZE, SIZE, 1)[0].permute(1, 2, 0).numpy()]
-    residual, other = (load_animator(folder, torch.device("cpu"), steps=2, cfg=2.0) for folder in (drawn, direct))
+    residual, other = (load_animator(folder, torch.device("cpu"), steps=2, cfg=2.0) for folder in (drawn, ablation / "direct"))
     assert (residual.prediction, other.prediction) == ("residual", "direct")
     first, second = (next(animator.animate([Task(images[0], "a cat", 9, 0)])) for animator in (residual, other))
     assert not np.array_equal(first, second)
-    for checkpoint, ablation, option in ((direct, direct, "--checkpoint"), (drawn, drawn, "--direct")):
-        arguments = ["--checkpoint", str(checkpoint), "--direct", str(ablation), "--output", str(tmp_path / "out")]
-        assert main(arguments) == 1
-        assert f"{option} takes one of" in capsys.readouterr().err
-    (direct / "scheduler" / "scheduler_config.json").write_text('{"prediction_type": "v_prediction"}')
-    with pytest.raises(InputError, match="has prediction_type 'v_prediction'; a Cinemo is trained for 'epsilon' or"):
-        load_animator(direct, torch.device("cpu"), steps=2, cfg=2.0)
+
+    def error(checkpoint):
+        assert main(["--checkpoint", str(checkpoint), "--ablation", str(ablation), "--output", str(tmp_path / "out")]) == 1
+        return capsys.readouterr().err
+
+    direct = ablation / "direct"
+    assert f"{direct} was trained with direct prediction; here one of residual prediction is needed." in error(direct)
+    say_trained_for(direct, PREDICTION_TYPES["residual"])
+    assert f"{direct} was trained with residual prediction; here one of direct" in error(drawn)
+    say_trained_for(direct, "v_prediction")
+    assert "has prediction_type 'v_prediction'; a Cinemo is trained for 'epsilon' or" in error(drawn)
 
 
-def test_the_command_measures_a_checkpoint_and_says_what_is_missed(drawn, direct, tmp_path, capsys):
-    arguments = ["--checkpoint", str(drawn), "--direct", str(direct)]
+def test_a_unet_alone_is_animated_by_the_parts_it_is_put_between(drawn, ablation):
+    whole = load_animator(drawn, torch.device("cpu"), steps=2, cfg=2.0)
+    task = Task(render_stills(0, SIZE, SIZE, 1)[0].permute(1, 2, 0).numpy(), "a cat", 9, 0)
+    alone = with_unet(replace(whole, unet=None), read_bundle(ablation / "residual"))
+    assert np.array_equal(next(alone.animate([task])), next(whole.animate([task])))
+
+
+def test_the_command_measures_a_checkpoint_and_says_what_is_missed(drawn, ablation, tmp_path, capsys):
+    arguments = ["--checkpoint", str(drawn), "--ablation", str(ablation)]
     assert main([*arguments, "--output", str(tmp_path), "--size", "32", "--seeds", "5", "--steps", "1"]) == 1  # its weights are random
     out = capsys.readouterr().out
     assert out.splitlines()[-1].startswith("verdict: missed: ")

@@ -1,16 +1,46 @@
-"""The evaluation's command on nano, small: what it measures well enough is in docs/nano.md."""
+"""The evaluation's command on nano and on the pair that comes with it, small: what it measures well enough is in docs/nano.md."""
 
 import json
 
-from cinemo_pack.cinemo_core.evaluation.claims.__main__ import NOISES, main
+import pytest
+from cinemo_pack.cinemo_core.checkpoint import read_state_dict, shapes_of
+from cinemo_pack.cinemo_core.evaluation.claims import __main__ as command
+from cinemo_pack.cinemo_core.evaluation.claims.animate import prediction_of
+from cinemo_pack.cinemo_core.folder import read_bundle
 
 
-def test_the_command_measures_what_is_asked_for_and_ends_as_its_verdict_says(tmp_path, capsys):
-    status = main(["--claims", "consistency", "noise", "--seeds", "1", "--steps", "2", "--output", str(tmp_path)])
-    rows = json.loads((tmp_path / "claims.json").read_text())["rows"]
+@pytest.fixture
+def measure(tmp_path, capsys):
+    """Runs the command; gives its status, its rows, and the last line of what it prints."""
+
+    def run(*claims):
+        status = command.main(["--claims", *claims, "--seeds", "1", "--steps", "2", "--output", str(tmp_path)])
+        rows = json.loads((tmp_path / "claims.json").read_text())["rows"]
+        return status, rows, capsys.readouterr().out.strip().splitlines()[-1]
+
+    return run
+
+
+def test_the_command_measures_what_is_asked_for_and_ends_as_its_verdict_says(measure, tmp_path):
+    status, rows, last = measure("consistency", "noise")
     assert [row["claim"] for row in rows] == ["consistency with the input", *["DCTInit removes sudden changes"] * 2, "smoothness"]
-    assert rows[0]["result"] == "not measured: no --direct" and not rows[0]["passed"]
-    assert all(len(values) == NOISES for row in rows[1:] for values in row["values"].values())
-    last = capsys.readouterr().out.strip().splitlines()[-1]
+    assert set(rows[0]["values"]) == {"residual", "direct"} and "(p = " in rows[0]["result"]
+    assert all(len(values) == command.NOISES for row in rows[1:] for values in row["values"].values())
+    assert not rows[0]["passed"]  # one picture proves nothing
     assert status == 1 and last.startswith("verdict: missed: PSNR of frames warped back")
     assert (tmp_path / "claims.png").stat().st_size and "smoothness" in (tmp_path / "claims.md").read_text()
+
+
+def test_without_the_pair_its_claim_is_not_measured(measure, tmp_path, monkeypatch):
+    """As in the registry's archive, which leaves the pair out."""
+    monkeypatch.setattr(command, "ABLATION", tmp_path / "absent")
+    status, (row,), last = measure("consistency")
+    assert row["result"] == "not measured: no pair; give --ablation" and not row["passed"]
+    assert status == 1 and last == "verdict: missed: PSNR of frames warped back"
+
+
+def test_the_pair_differs_in_what_it_predicts_alone():
+    residual, direct = (read_bundle(command.ABLATION / name) for name in ("residual", "direct"))
+    assert (prediction_of(residual), prediction_of(direct)) == ("residual", "direct")
+    assert shapes_of(read_state_dict(residual.unet)) == shapes_of(read_state_dict(direct.unet))
+    assert sum(path.stat().st_size for path in command.ABLATION.rglob("*") if path.is_file()) < 21e6

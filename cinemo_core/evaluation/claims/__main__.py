@@ -1,4 +1,4 @@
-"""The command: python dev.py evaluate [--checkpoint DIR] [--direct DIR] [--output DIR]."""
+"""The command: python dev.py evaluate [--checkpoint DIR] [--ablation DIR] [--output DIR]."""
 
 import argparse
 import json
@@ -12,19 +12,27 @@ import torch
 
 from ... import included
 from ...errors import CinemoError, InputError
+from ...folder import read_bundle
 from ...motion import BUCKETS, SAME_BUCKET
 from ...training.objective import DIRECT, RESIDUAL
 from . import cases, claims, figure
-from .animate import Animator, Task, load_animator
+from .animate import Animator, Task, load_animator, with_unet
 
 CLAIMS = ("buckets", "captions", "consistency", "noise")
-NOISES = 3  # of each picture where initial noises are compared: what they change is small against what another noise does
+NOISES = 3  # of each picture where two ways are compared: what they change is small against what another noise does
+ABLATION = Path(__file__).parent / "ablation"  # comes with the repository, not with the registry's archive
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="dev.py evaluate", description="Measure what the paper claims of Cinemo on a checkpoint.")
     parser.add_argument("--checkpoint", type=Path, default=included.FOLDER, metavar="DIR", help="a whole checkpoint folder (default: nano)")
-    parser.add_argument("--direct", type=Path, metavar="DIR", help="one trained equally, but to predict frames directly")
+    parser.add_argument(
+        "--ablation",
+        type=Path,
+        default=ABLATION,
+        metavar="DIR",
+        help="a folder with two equally trained checkpoints, residual/ and direct/ (default: the repository's)",
+    )
     parser.add_argument("--claims", nargs="+", choices=CLAIMS, default=CLAIMS, metavar="CLAIM", help=f"some of {', '.join(CLAIMS)}")
     parser.add_argument("--output", type=Path, default=Path("output"), metavar="DIR", help="where table, numbers and figure go")
     parser.add_argument("--size", type=int, default=64, metavar="N", help="width and height of the pictures (default: 64)")
@@ -44,8 +52,8 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 
 
 def evaluate(args: argparse.Namespace) -> list[claims.Row]:
-    animator = load(args, args.checkpoint, RESIDUAL)
-    direct = load(args, args.direct, DIRECT) if args.direct else None
+    animator = predicts(load_whole(args, args.checkpoint), RESIDUAL, args.checkpoint)
+    pair = load_pair(args, animator) if "consistency" in args.claims else None
     camera = cases.camera_cases(args.size, args.seeds)
     mixed = cases.spread(camera, args.seeds)  # every motion of the camera, and every kind of picture
     rows = []
@@ -55,21 +63,40 @@ def evaluate(args: argparse.Namespace) -> list[claims.Row]:
         text = camera + cases.thing_cases(args.size, args.seeds) + cases.cloud_cases(args.size, args.seeds)
         rows += claims.text_control(animator, text, with_progress("captions"))
     if "consistency" in args.claims:
-        if direct is not None:
-            rows += claims.consistency(animator, direct, mixed, with_progress("consistency"))
+        if pair:
+            rows += claims.consistency(*pair, mixed, NOISES, with_progress("consistency"))
         else:
-            missing = "not measured: no --direct"
-            rows.append(claims.Row("consistency with the input", claims.IDENTITY, missing, claims.CONSISTENCY_BAR, False))
+            missing = "not measured: no pair; give --ablation"
+            rows.append(claims.Row(claims.CONSISTENCY, claims.IDENTITY, missing, claims.CONSISTENCY_BAR, False))
     if "noise" in args.claims:
         rows += claims.initial_noise(animator, mixed * NOISES, with_progress("initial noise"))
     return rows
 
 
-def load(args: argparse.Namespace, folder: Path, prediction: str) -> Animator:
-    animator = load_animator(folder, torch.device(args.device), args.steps, args.cfg, args.negative_bucket)
+def load_whole(args: argparse.Namespace, folder: Path) -> Animator:
+    return load_animator(folder, torch.device(args.device), args.steps, args.cfg, args.negative_bucket)
+
+
+def load_pair(args: argparse.Namespace, around: Animator) -> tuple[Animator, Animator] | None:
+    """The equally trained residual and direct checkpoint. One that is a UNet alone gets the other parts of `around`.
+
+    None where neither is asked for and the repository's pair is not here. Raises InputError where one predicts something else.
+    """
+    if args.ablation == ABLATION and not ABLATION.is_dir():
+        return None
+
+    def load(prediction: str) -> Animator:
+        bundle = read_bundle(args.ablation / prediction)
+        animator = load_whole(args, bundle.folder) if bundle.text_encoder else with_unet(around, bundle)
+        return predicts(animator, prediction, bundle.folder)
+
+    return load(RESIDUAL), load(DIRECT)
+
+
+def predicts(animator: Animator, prediction: str, folder: Path) -> Animator:
+    """The animator, if its UNet was trained for this. Raises InputError otherwise."""
     if animator.prediction != prediction:
-        option = "--checkpoint" if prediction == RESIDUAL else "--direct"
-        raise InputError(f"{folder} was trained with {animator.prediction} prediction; {option} takes one of {prediction} prediction.")
+        raise InputError(f"{folder} was trained with {animator.prediction} prediction; here one of {prediction} prediction is needed.")
     return animator
 
 

@@ -4,7 +4,7 @@ The nodes take the same steps, one clip at a time.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +101,11 @@ def load_animator(folder: Path, device: torch.device, steps: int, cfg: float, ne
         negative_bucket,
         prediction_of(bundle),
     )
+
+
+def with_unet(animator: Animator, bundle: Bundle) -> Animator:
+    """The same text encoder, VAE and settings around another UNet, which was trained with them."""
+    return replace(animator, unet=load_unet(bundle.unet).to(animator.device), prediction=prediction_of(bundle))
 
 
 def prediction_of(bundle: Bundle) -> str:

@@ -12,7 +12,13 @@ from .photographs import collect_photographs
 
 TRAINER = __package__.rpartition(".")[0]
 # Stage -> the module that runs it.
-STAGES = {"autoencoder": f"{TRAINER}.autoencoder", "residual": TRAINER, "zooms": TRAINER, "direct": TRAINER}
+STAGES = {
+    "autoencoder": f"{TRAINER}.autoencoder",
+    "residual": TRAINER,
+    "zooms": TRAINER,
+    "ablation_residual": TRAINER,
+    "ablation_direct": TRAINER,
+}
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -15,7 +15,7 @@ from cinemo_pack.cinemo_core.training.procedural import TRAINING_SEEDS
 from cinemo_pack.cinemo_core.training.procedural.textures import read_photographs
 
 FOLDER = Path(__file__).parents[3] / "cinemo_core" / "training" / "nano"
-KINDS = {"autoencoder": AutoencoderConfig, "residual": Config, "zooms": Config, "direct": Config}
+KINDS = {"autoencoder": AutoencoderConfig, "residual": Config, "zooms": Config, "ablation_residual": Config, "ablation_direct": Config}
 
 
 @pytest.fixture(scope="module")
@@ -27,11 +27,12 @@ def test_each_stage_uses_what_the_one_before_makes(stages):
     assert Path(stages["residual"].model.vae) == stages["autoencoder"].output / "vae"
     assert {Path(s.data.photographs).name for s in stages.values()} == {"photographs"}
     assert Path(stages["zooms"].model.start) == Path(stages["residual"].run.output) / "export"
+    assert Path(stages["ablation_residual"].model.text_encoder) == Path(stages["zooms"].run.output) / "export" / "text_encoder"
     assert len({s.output if stage == "autoencoder" else s.run.output for stage, s in stages.items()}) == len(STAGES)
 
 
 def test_the_ablation_is_trained_equally(stages):
-    residual, direct = stages["residual"], stages["direct"]
+    residual, direct = stages["ablation_residual"], stages["ablation_direct"]
     assert (residual.objective.prediction, direct.objective.prediction) == ("residual", "direct")
     assert replace(direct, objective=residual.objective, run=residual.run) == residual
     assert replace(direct.run, output=residual.run.output) == residual.run
@@ -48,7 +49,7 @@ def test_nothing_that_is_measured_is_trained_on(stages, tmp_path):
     collect_photographs(tmp_path / "photographs")
     assert len(read_photographs(tmp_path / "photographs")) == len(TRAINING) == 12
     assert not {Path(name).stem for name in TRAINING} & set(PHOTOGRAPHS)
-    for stage in ("residual", "zooms", "direct"):
+    for stage in ("residual", "zooms", "ablation_residual", "ablation_direct"):
         data = stages[stage].data
         assert data.seed + data.clips < TRAINING_SEEDS
         assert all(case.seed >= TRAINING_SEEDS for case in stages[stage].validation.cases)
