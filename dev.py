@@ -12,9 +12,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
 DEMO_OPTIONS = ("image", "prompt", "motion_bucket", "output", "checkpoint")
-TEST_PACKAGES = ("pytest", "pytest-timeout", "hypothesis", "diffusers", "accelerate", "scikit-image", "playwright")
+TEST_PACKAGES = ("pytest", "pytest-timeout", "hypothesis", "diffusers", "accelerate", "tensorboard", "scikit-image", "playwright")
 LINT_PACKAGES = ("ruff", "mypy")
-TRAINING_PACKAGES = ("diffusers", "accelerate", "scikit-image")  # of training and evaluation
+TRAINING_PACKAGES = ("diffusers", "accelerate", "tensorboard", "scikit-image")  # of training and evaluation
 TRAINING_MODULES = ("cinemo_core.training", "cinemo_core.evaluation")
 
 

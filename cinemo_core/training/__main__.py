@@ -5,6 +5,8 @@ import logging
 import sys
 from pathlib import Path
 
+import torch
+
 from ..errors import CinemoError
 from .config import read_config
 from .trainer import export_last, train
@@ -32,9 +34,21 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("training: interrupted; what was finished is kept.", file=sys.stderr)
         return 130
-    except (CinemoError, OSError) as error:
-        print(f"training: {error}", file=sys.stderr)
+    except torch.cuda.OutOfMemoryError as error:
+        print(
+            f"training: there is not memory enough ({str(error).partition('. ')[0]}); lower run.batch and raise run.accumulation, or set "
+            "model.gradient_checkpointing = true.",
+            file=sys.stderr,
+        )
         return 1
+    except (CinemoError, OSError) as error:
+        print(f"training: {sentence(error)}", file=sys.stderr)
+        return 1
+
+
+def sentence(error: Exception) -> str:
+    """What an error says; from a process that reads clips it comes as a traceback, which it ends."""
+    return str(error).rpartition(f"{type(error).__name__}: ")[2].removesuffix("\\n")
 
 
 def installed(package: str) -> bool:

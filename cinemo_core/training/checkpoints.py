@@ -19,11 +19,9 @@ FREE = {
     "run.checkpoint_every",
     "run.keep",
     "data.workers",
-    "data.cache",
     "data.cache_folder",
     "model.gradient_checkpointing",
     "model.vae_temporal_decoder",
-    "model.tokenizer",
 }
 FREE_SECTIONS = {"validation", "export"}
 
@@ -107,11 +105,26 @@ def save_checkpoint(accelerator: Any, output: Path, step: int, keep: int) -> Pat
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
         shutil.rmtree(folder, ignore_errors=True)
+        to_disk(partial)
         os.replace(partial, folder)
+        to_disk(folder.parent)
         for old in find_checkpoints(output)[:-keep]:
             shutil.rmtree(old)
     accelerator.wait_for_everyone()
     return folder
+
+
+def to_disk(folder: Path) -> None:
+    """Wait until files and names are on the disk, so that not even a power cut leaves half of them behind a whole name."""
+    for path in (*filter(Path.is_file, folder.rglob("*")), folder):
+        try:
+            handle = os.open(path, os.O_RDONLY)
+        except PermissionError:  # Windows opens no folders
+            continue
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def remove_partial(output: Path) -> None:

@@ -34,12 +34,19 @@ class Source(Protocol):
 
 
 class BadClips:
-    """The list of clips that could not be used, a JSON line each; all processes and workers add to the one file."""
+    """The list of clips that could not be used, a JSON line each; all processes and workers add to the one file.
+
+    A process adds a clip once, however often it comes up.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.added: set[int] = set()
 
     def add(self, index: int, reason: str) -> None:
+        if index in self.added:
+            return
+        self.added.add(index)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"clip": index, "reason": reason}) + "\n")

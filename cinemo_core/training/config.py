@@ -94,6 +94,8 @@ class Model:
     def __post_init__(self) -> None:
         if self.lora_rank and self.train_text_encoder:
             raise InputError("model.lora_rank and model.train_text_encoder are both set; LoRA trains layers of the UNet alone: unset one.")
+        if self.lora_rank and not self.lora_layers:
+            raise InputError("model.lora_layers is empty, so nothing would train; name some layers, or leave the key out.")
         if self.lora_rank and self.start == SCRATCH:
             raise InputError("model.lora_rank is set, but nothing to start from; give a Cinemo checkpoint as model.start.")
 
@@ -181,7 +183,7 @@ class Optimizer:
     output_rate: float = key(1.0, low=0.0, high=1.0)
     text_rate: float = key(1.0, low=0.0, high=1.0)
     muon_rate: float = key(0.0, low=0.0)
-    betas: tuple[float, float] = key((0.9, 0.999), low=0.0, high=1.0)
+    betas: tuple[float, float] = key((0.9, 0.999), low=0.0, high=0.999999)
     weight_decay: float = key(0.01, low=0.0)
     schedule: str = key("constant", choices=("constant", "cosine", "linear"))
     warmup: int = key(0, low=0)
@@ -199,7 +201,7 @@ class Run:
     batch: int = key(low=1)
     accumulation: int = key(1, low=1)
     seed: int = key(0, low=0)
-    precision: str = key("no", choices=("no", "fp16", "bf16"))
+    precision: str = key("accelerate", choices=("accelerate", "no", "fp16", "bf16"))
     log_every: int = key(10, low=1)
     checkpoint_every: int = key(1000, low=1)
     keep: int = key(2, low=1)
@@ -260,11 +262,6 @@ class Config:
             raise InputError("export.start_share and model.lora_rank are both set; a LoRA gets its share by its strength: unset one.")
         if self.optimizer.muon_rate and self.model.lora_rank:
             raise InputError("optimizer.muon_rate and model.lora_rank are both set, but Muon is for whole matrices; unset one.")
-        if self.optimizer.muon_rate and self.run.precision == "fp16":
-            # accelerate's gradient scaler moves on after the first of two optimisers
-            raise InputError(
-                'optimizer.muon_rate is set, but fp16 scales gradients for one optimiser only; set run.precision = "bf16" or "no".'
-            )
 
     @property
     def output(self) -> Path:
@@ -331,7 +328,7 @@ def _value(value: Any, hint: Any, f: Field, where: str, base: Path) -> Any:
     if hint in (int, float) and not (math.isfinite(value) and (low is None or value >= low) and (high is None or value <= high)):
         limits = " and ".join(f"{words} {limit:g}" for words, limit in (("at least", low), ("at most", high)) if limit is not None)
         raise InputError(f"{where} is {value!r}; choose a number that is {limits}.")
-    if f.metadata["path"] and value and value != SCRATCH:
+    if f.metadata["path"] and value and value != f.default:
         return str(base / Path(value).expanduser())
     return value
 

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from torch import Tensor, nn
@@ -20,6 +21,8 @@ from .start import make_networks
 from .trainee import Trainee
 
 SHARDED = ("FSDP", "DEEPSPEED", "MEGATRON_LM")
+PATIENCE = timedelta(hours=6)  # of processes for one that still encodes clips; torch's own is ten minutes
+WRAPPED = "module."  # what torch's data-parallel wrapper puts before every name
 
 
 @dataclass
@@ -62,16 +65,36 @@ class Run:
 
 
 def make_accelerator(config: Config) -> Any:
+    """accelerate, as it was configured. Raises InputError for what the run's configuration does not go with."""
     import accelerate
 
     name = tracker()
-    accelerator = accelerate.Accelerator(
-        mixed_precision=mixed_precision(config.run.precision),
-        gradient_accumulation_steps=config.run.accumulation,
-        log_with=name,
-        project_dir=str(config.output),
-        step_scheduler_with_optimizer=False,
-    )
+    precision = mixed_precision(config.run.precision)
+    if config.optimizer.muon_rate and precision == "fp16":
+        # accelerate's gradient scaler moves on after the first of two optimisers
+        raise InputError(
+            'optimizer.muon_rate is set, but fp16 scales gradients for one optimiser only; set run.precision = "bf16" or "no".'
+        )
+    try:
+        accelerator = accelerate.Accelerator(
+            mixed_precision=precision,
+            gradient_accumulation_steps=config.run.accumulation,
+            log_with=name,
+            project_dir=str(config.output),
+            step_scheduler_with_optimizer=False,
+            kwargs_handlers=[accelerate.InitProcessGroupKwargs(timeout=PATIENCE)],
+        )
+    except ValueError as error:  # such as fp16 without a GPU
+        raise InputError(
+            f'accelerate refuses to start ({error}); change run.precision = "{precision}", or what accelerate was told.'
+        ) from error
+    if accelerator.gradient_accumulation_steps != config.run.accumulation:
+        raise InputError(
+            f"accelerate was told to accumulate {accelerator.gradient_accumulation_steps} batches, run.accumulation is "
+            f"{config.run.accumulation}; give both the same number."
+        )
+    if plugin := accelerator.state.deepspeed_plugin:
+        plugin.deepspeed_config["train_micro_batch_size_per_gpu"] = config.run.batch
     sharded = str(accelerator.distributed_type).rpartition(".")[2] in SHARDED
     if sharded and config.optimizer.muon_rate:
         raise InputError("optimizer.muon_rate is set, but FSDP and DeepSpeed cut the matrices in pieces; set optimizer.muon_rate = 0.")
@@ -90,21 +113,23 @@ def make_run(config: Config, accelerator: Any, vae: Any, tokenizer: frozen.Token
     unet, text_encoder = make_networks(config)
     text_encoder.to(accelerator.device)
     trainee = Trainee(unet, text_encoder if config.model.train_text_encoder else None)
-    parameters = [p for p in trainee.parameters() if p.requires_grad]
     options = config.optimizer
     slowed = [Slowed(layer, options.output_rate) for layer in output_layers(unet)] + [Slowed(text_encoder, options.text_rate)]
     optimizers = make_optimizers(options, trainee, accelerator.device, slowed, matrices(unet))
     schedules = [make_schedule(options, optimizer, config.run.steps) for optimizer in optimizers]
     progress = checkpoints.Progress()
     prepared, *optimizers = accelerator.prepare(trainee, *optimizers)
+    parameters = [p for p in prepared.parameters() if p.requires_grad]  # FSDP has put others in their places
     ema = make_ema(options.ema, parameters, accelerator)
     accelerator.register_for_checkpointing(progress, *schedules, *([ema] if ema else []))
 
     frozen_names = {name for name, parameter in trainee.named_parameters() if not parameter.requires_grad}
-    if frozen_names:  # a checkpoint of a LoRA need not hold the UNet that it adapts
-        accelerator.register_save_state_pre_hook(lambda models, weights, folder: drop(weights, frozen_names))
+    accelerator.register_save_state_pre_hook(lambda models, weights, folder: keep_trained(weights, frozen_names))
+    accelerator.register_load_state_pre_hook(lambda models, folder: unwrap(accelerator, models))
     if found := checkpoints.find_checkpoints(config.output):
         accelerator.load_state(str(found[-1]), **({"strict": False} if frozen_names else {}))
+        if ema:
+            ema.to(accelerator.device)  # accelerate reads what it does not know to the CPU
         logging.info("Going on from %s", found[-1])
     log = LossLog(config.output)
     alphas = alphas_cumprod().to(accelerator.device)
@@ -113,7 +138,16 @@ def make_run(config: Config, accelerator: Any, vae: Any, tokenizer: frozen.Token
     )
 
 
-def drop(weights: list[dict[str, Tensor]], names: set[str]) -> None:
-    for state_dict in weights:
-        for name in names:
-            state_dict.pop(name, None)
+def keep_trained(weights: list[dict[str, Tensor]], frozen_names: set[str]) -> None:
+    """Let a checkpoint hold what trains, under names that do not hang on the number of processes.
+
+    That of a LoRA need not hold the UNet that it adapts.
+    """
+    for i, state_dict in enumerate(weights):
+        plain = {name.removeprefix(WRAPPED): tensor for name, tensor in state_dict.items()}
+        weights[i] = {name: tensor for name, tensor in plain.items() if name not in frozen_names}
+
+
+def unwrap(accelerator: Any, models: list[Any]) -> None:
+    """Let a checkpoint be read into the networks themselves, whose names it has."""
+    models[:] = [accelerator.unwrap_model(model) for model in models]

@@ -46,6 +46,13 @@ def load_vae(folder: Path) -> Any:
     return vae.eval().requires_grad_(False)
 
 
+def check_temporal(folder: Path) -> None:
+    """Raise CheckpointError or InputError unless a folder holds a VAE with a temporal decoder."""
+    weights = find_weights(folder)
+    if not vae_keys.read_config(shapes_of(read_state_dict(weights))).temporal:
+        raise InputError(f"{weights} is a VAE for images; give the one with the temporal decoder, or leave model.vae_temporal_decoder out.")
+
+
 def rename_attention(name: str) -> str:
     for old, new in OLD_ATTENTION.items():
         name = name.replace(old, new)

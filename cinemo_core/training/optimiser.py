@@ -66,12 +66,17 @@ def make_schedule(options: Optimizer, optimizer: torch.optim.Optimizer, steps: i
 def make_ema(decay: float, parameters: list[nn.Parameter], accelerator: Any) -> Any:
     """diffusers' moving average of these parameters, or None for decay 0.
 
-    It looks at whole parameters, so it cannot follow those that FSDP has cut in pieces; raises InputError there.
+    It looks at whole parameters, so it cannot follow those that FSDP or stage 3 of DeepSpeed has cut in pieces; raises
+    InputError there.
     """
     if not decay:
         return None
-    if str(accelerator.distributed_type).endswith("FSDP"):
-        raise InputError("optimizer.ema is set, but FSDP cuts the parameters in pieces that it cannot follow; set optimizer.ema = 0.")
+    deepspeed = accelerator.state.deepspeed_plugin
+    if str(accelerator.distributed_type).endswith("FSDP") or (deepspeed and deepspeed.zero_stage == 3):
+        raise InputError(
+            "optimizer.ema is set, but FSDP and stage 3 of DeepSpeed cut the parameters in pieces that it cannot follow; "
+            "set optimizer.ema = 0."
+        )
     from diffusers.training_utils import EMAModel
 
     ema = EMAModel(parameters, decay=decay, foreach=True)

@@ -5,6 +5,7 @@ float32 on an AMD EPYC with AVX2 alone.
 """
 
 import logging
+import os
 
 import torch
 
@@ -16,9 +17,14 @@ def gains_by_bfloat16(device: torch.device) -> bool:
 
 
 def mixed_precision(asked: str) -> str:
-    """What accelerate shall compute in, for `run.precision`: that, but float32 ("no") where bfloat16 would only cost time."""
+    """What accelerate shall compute in, for `run.precision`: that, but float32 ("no") where bfloat16 would only cost time.
+
+    "accelerate" stands for what its own launcher or configuration says, without which it is float32.
+    """
     from accelerate.utils import parse_flag_from_env
 
+    if asked == "accelerate":
+        asked = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
     on_cpu = parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available()
     if asked != "bf16" or not on_cpu or gains_by_bfloat16(torch.device("cpu")):
         return asked

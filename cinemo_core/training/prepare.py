@@ -19,13 +19,14 @@ from .sources import open_source
 
 # Keys of [data] on which a clip's latents and its SSIM depend.
 DATA_KEYS = ("source", "seed", "width", "height", "frames", "interval", "views", "clips", "score")
+BAD_CLIPS = "bad_clips.jsonl"
 PAIRS = 4  # of frames that a decoded clip is measured on
 
 
 def prepare_clips(config: Config, accelerator: Any, vae: Any) -> LatentCache | RepeatedClips | MeasuredSource:
     """Clips by number: latents from the cache, or pixels. Raises InputError where the source, or what it shall repeat, is not there."""
     source = open_source(config.data)
-    bad_clips = BadClips(config.output / "bad_clips.jsonl")
+    bad_clips = BadClips(config.output / BAD_CLIPS)
     measured_source = MeasuredSource(source, bad_clips)
     if not config.data.cache:
         return measured_source

@@ -63,10 +63,15 @@ def lora_alpha(config: Config) -> float:
 def make_unet(config: Config, context_dim: int) -> CinemoUNet:
     if config.model.start == SCRATCH:
         unet = network.from_scratch(config.unet.config(context_dim), number(config.run.seed, "unet"))
-        pass_through(unet, subtract=config.objective.prediction == RESIDUAL)
-        return unet
-    unet = network.load(Path(config.model.start), config.unet.motion_dim, number(config.run.seed, "unet"))
-    hold_again(unet, subtract=config.objective.prediction == RESIDUAL)
+        held = pass_through(unet, subtract=config.objective.prediction == RESIDUAL)
+    else:
+        unet = network.load(Path(config.model.start), config.unet.motion_dim, number(config.run.seed, "unet"))
+        held = hold_again(unet, subtract=config.objective.prediction == RESIDUAL)
+    if held and config.optimizer.weight_decay and not config.model.lora_rank:
+        raise InputError(
+            f"optimizer.weight_decay is {config.optimizer.weight_decay:g}, which would wear away the copy of X_t that is held in this UNet "
+            "(docs/training.md); set optimizer.weight_decay = 0."
+        )
     return unet
 
 

@@ -14,11 +14,12 @@ from torch.utils.data import DataLoader
 from ..errors import InputError
 from . import checkpoints, export, frozen, objective, text, validation
 from .batches import Batch, Collate, Examples, Positions
+from .clips import BadClips
 from .config import Config
 from .engine import Run, make_accelerator, make_run
 from .logs import check_loss, check_weights, show_images
 from .lora import write_lora
-from .prepare import prepare_clips, progress_bar
+from .prepare import BAD_CLIPS, prepare_clips, progress_bar
 from .start import lora_alpha, share_with_start
 
 LORA_NAME = "cinemo_lora.safetensors"
@@ -59,8 +60,10 @@ def train(config: Config) -> bool:
                 look(run, pictures)
             if stopped and not last:
                 logging.warning("Stopped and saved at step %d; start again to go on.", progress.step)
+                tell_bad_clips(run)
                 return False
 
+    tell_bad_clips(run)
     write_export(run, target)
     accelerator.end_training()
     return True
@@ -78,7 +81,9 @@ def export_last(config: Config) -> None:
 
 
 def export_folder(config: Config) -> Path:
-    """Where the export goes. Raises InputError if something else lies there."""
+    """Where the export goes. Raises InputError if something else lies there, or a part that it shall hold is not there."""
+    if decoder := config.model.vae_temporal_decoder:
+        frozen.check_temporal(Path(decoder))
     folder = Path(config.export.folder) if config.export.folder else config.output / "export"
     export.check_target(folder, LORA_NAME if config.model.lora_rank else export.INDEX)
     return folder
@@ -160,6 +165,12 @@ def look(run: Run, pictures: list[validation.Picture]) -> None:
         validation.write_sheet(sheet, run.config.output / "validation" / f"step-{run.progress.step:08}.png")
         show_images(run.accelerator, "validation", sheet, run.progress.step)
     run.accelerator.wait_for_everyone()
+
+
+def tell_bad_clips(run: Run) -> None:
+    """How many clips could not be used, where that was not told when the cache was made."""
+    if run.accelerator.is_main_process and not run.config.data.cache:
+        BadClips(run.config.output / BAD_CLIPS).log_count()
 
 
 def write_export(run: Run, target: Path) -> None:

@@ -11,6 +11,7 @@ import mmap
 import os
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -101,6 +102,17 @@ def rows(path: Path) -> Iterator[dict[str, Any]]:
         raise InputError(f"data.path {path} is neither a folder nor a .csv or .jsonl list; give one of those.")
 
 
+@contextmanager
+def told(path: Path) -> Iterator[None]:
+    """Raises InputError, with the file's name, where it is not UTF-8 or not CSV."""
+    try:
+        yield
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8.") from None
+    except csv.Error as error:
+        raise InputError(f"{path} is not CSV ({error}); correct it.") from None
+
+
 def folder_rows(folder: Path) -> Iterator[dict[str, Any]]:
     """Videos below a folder, in order; the caption of a.mp4 is in a.txt. Size and time tell a file that was replaced."""
     for place, folders, names in os.walk(folder):
@@ -109,22 +121,25 @@ def folder_rows(folder: Path) -> Iterator[dict[str, Any]]:
             path = Path(place, name)
             if path.suffix.lower() in SUFFIXES:
                 text = path.with_suffix(".txt")
-                caption = text.read_text(encoding="utf-8").strip() if text.is_file() else ""
+                with told(text):
+                    caption = text.read_text(encoding="utf-8").strip() if text.is_file() else ""
                 stat = path.stat()
                 yield {"path": str(path), "caption": caption, "size": stat.st_size, "time": stat.st_mtime_ns}
 
 
 def csv_rows(path: Path) -> Iterator[dict[str, Any]]:
-    with path.open(encoding="utf-8-sig", newline="") as file:
+    with told(path), path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.DictReader(file)
         if "path" not in (reader.fieldnames or ()):
             raise InputError(f"{path} has the columns {', '.join(reader.fieldnames or ()) or 'none'}; name one path and one caption.")
         for row in reader:
+            if not row["path"]:
+                raise InputError(f"Line {reader.line_num} of {path} has no path; correct it.")
             yield {"path": str(path.parent / row["path"]), "caption": row.get("caption") or ""}
 
 
 def json_rows(path: Path) -> Iterator[dict[str, Any]]:
-    with path.open(encoding="utf-8") as file:
+    with told(path), path.open(encoding="utf-8-sig") as file:
         for number_of_line, line in enumerate(file, 1):
             if not line.strip():
                 continue

@@ -72,8 +72,12 @@ def test_numbers_lists_and_tables(tmp_path):
             "muon_rate and model.lora_rank are both set",
         ),
         (
-            ("[run]", '[optimizer]\nmuon_rate = 0.01\n[run]\nprecision = "fp16"'),
-            "muon_rate is set, but fp16 scales gradients for one optimiser",
+            ("[run]", "[optimizer]\nbetas = [0.9, 1.0]\n[run]"),
+            r"optimizer.betas\[1\] is 1.0; choose a number that is at least 0 and at most",
+        ),
+        (
+            ('vae = "parts/vae"', 'vae = "v"\nstart = "s"\nlora_rank = 4\nlora_layers = []'),
+            "model.lora_layers is empty, so nothing would train",
         ),
         (("[run]", "[export]\nstart_share = 0.5\n[run]"), "start_share is set, but nothing to start from"),
         (
