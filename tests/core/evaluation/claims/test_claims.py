@@ -127,6 +127,13 @@ def test_the_table_and_the_figure_show_every_row(still):
     assert figure.draw_claims(rows).size == figure.SIZE
 
 
+def test_the_figure_shows_what_the_first_way_gains():
+    higher = claims.Row("", claims.IDENTITY, "", "", True, {"residual": [20.0, 18.0, 17.0], "direct": [19.0, 18.5, 14.0]})
+    lower = claims.Row("", "jump", "", "", True, {"dctinit": [1.0, 2.0], "none": [3.0, 1.5], "fftinit": [1.0, 2.0]})
+    assert [line.values for line in figure.paired_panel(higher).lines] == [[3.0, 1.0, -0.5]]
+    assert [line.values for line in figure.paired_panel(lower).lines] == [[2.0, -0.5], [0.0, 0.0]]
+
+
 def test_cases_are_fixed_and_move_as_their_captions_say():
     first, again = thing_cases(SIZE, 1), thing_cases(SIZE, 1)
     assert [case.name for case in first] == [case.name for case in again] and len(first) == 4
