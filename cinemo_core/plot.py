@@ -220,9 +220,11 @@ def _draw_legend(canvas: Canvas, panel: Panel, right: float, baseline: float) ->
 
 
 def _y_range(panel: Panel) -> tuple[float, float]:
-    """The asked range, widened where values lie outside, with a little room there."""
+    """The asked range, widened where values lie outside, with a little room there, and where it is but one value."""
     values = [value for line in panel.lines for value in line.values]
     low, high = min(panel.low, *values), max(panel.high, *values)
+    if low == high:
+        return low - 0.5, high + 0.5
     room = 0.06 * (high - low)
     return low - (room if low < panel.low else 0.0), high + (room if high > panel.high else 0.0)
 

@@ -120,6 +120,15 @@ def test_values_outside_the_asked_range_widen_the_axis(drawn):
     assert drawn.centre("5") == pytest.approx(rows.min(), abs=6) and drawn.centre("5") < drawn.centre("0") < drawn.centre("-5") < rows.max()
 
 
+def test_one_value_alone_has_an_axis_around_it(drawn):
+    draw("a", "b", [Panel("c", "d", range(3), [Line([0.0] * 3, (1, 2, 3))], 0, 0)], 1, 400, 300)
+    assert {"-0.5", "0.0", "0.5"} <= {text for text, _ in drawn.texts}
+
+
+def test_no_panels_leave_the_titles():
+    assert draw("a", "b", [], 2, 400, 300).size == (400, 300)
+
+
 def test_bands_and_levels_follow_the_axis(drawn):
     bands = [Band(0.0, 0.5, (0, 0, 200), "low"), Band(0.5, 1.0, (0, 200, 0), "high")]
     panel = Panel("panel", "x", range(2), [Line([0.1, 0.2], PLAIN)], 0.0, 1.0, bands, "band", [Level(0.5, "half")])
