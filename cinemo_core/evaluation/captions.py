@@ -7,10 +7,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
 from PIL import Image
 
 from ..errors import InputError
-from .clips import IMAGES, UNREADABLE, VIDEOS, Clip
+from ..lists import readable
+from .clips import IMAGES, UNREADABLE, VIDEOS, Clip, read_image
 
 COLUMNS = ("video", "caption")
 NAMED = 3  # clips named in an error, of those that lack something
@@ -37,15 +39,10 @@ def read_captions(path: Path) -> dict[str, str]:
 
 
 def _rows(path: Path) -> Sequence[object]:
-    try:
+    with readable(path):
         text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8.") from None
-    if path.suffix.lower() == ".csv":
-        try:
+        if path.suffix.lower() == ".csv":
             return list(csv.DictReader(io.StringIO(text, newline="")))
-        except csv.Error as error:
-            raise InputError(f"{path} is not CSV ({error}); correct it.") from None
     if path.suffix.lower() == ".jsonl":
         try:
             return [json.loads(line) for line in text.split("\n") if line.strip()]
@@ -78,7 +75,19 @@ def check_images(images: Iterable[Path]) -> None:
             with Image.open(path) as image:
                 image.verify()
         except UNREADABLE as error:
-            raise InputError(f"The input image {path} cannot be read ({error}); replace it.") from error
+            raise _broken(path, error) from error
+
+
+def read_input_image(path: Path) -> np.ndarray:
+    """An input image, uint8 [h, w, 3]. Raises InputError for one that cannot be read."""
+    try:
+        return read_image(path)
+    except UNREADABLE as error:
+        raise _broken(path, error) from error
+
+
+def _broken(path: Path, error: Exception) -> InputError:
+    return InputError(f"The input image {path} cannot be read ({error}); replace it.")
 
 
 def for_clips(clips: Iterable[Clip], found: Mapping[str, T], what: str, where: Path) -> dict[str, T]:

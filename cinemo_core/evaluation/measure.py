@@ -17,7 +17,8 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from ..errors import CinemoError, InputError
-from .clips import UNREADABLE, BadClipError, Clip, ClipReader, read_image
+from .captions import read_input_image
+from .clips import BadClipError, Clip, ClipReader
 from .embeddings import InputConformity, TextSimilarity
 from .features import C3D, I3D, Inception
 from .frechet import Moments
@@ -156,16 +157,9 @@ def _rows(names: Sequence[str], pixels: np.ndarray, networks: Networks, reader: 
         if networks.clip:
             row["clip"] = np.array(networks.clip(frames, networks.captions[name]))
         if networks.dreamsim:
-            image = reader.fit(_input_image(networks.images[name])) if networks.images else frames[0]
+            image = reader.fit(read_input_image(networks.images[name])) if networks.images else frames[0]
             row["dreamsim"] = np.array(networks.dreamsim(image, frames))
     return rows
-
-
-def _input_image(path: Path) -> np.ndarray:
-    try:
-        return read_image(path)
-    except UNREADABLE as error:
-        raise InputError(f"The input image {path} cannot be read ({error}); replace it.") from error
 
 
 def _add(total: dict[str, Moments], more: Mapping[str, Moments]) -> None:

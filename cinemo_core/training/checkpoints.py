@@ -116,11 +116,9 @@ def save_checkpoint(accelerator: Any, output: Path, step: int, keep: int) -> Pat
 
 def to_disk(folder: Path) -> None:
     """Wait until files and names are on the disk, so that not even a power cut leaves half of them behind a whole name."""
-    for path in (*filter(Path.is_file, folder.rglob("*")), folder):
-        try:
-            handle = os.open(path, os.O_RDONLY)
-        except PermissionError:  # Windows opens no folders
-            continue
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    for path in files if os.name == "nt" else [*files, folder]:  # Windows opens no folders
+        handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
         try:
             os.fsync(handle)
         finally:

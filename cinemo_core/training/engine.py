@@ -21,7 +21,7 @@ from .start import make_networks
 from .trainee import Trainee
 
 SHARDED = ("FSDP", "DEEPSPEED", "MEGATRON_LM")
-PATIENCE = timedelta(hours=6)  # of processes for one that still encodes clips; torch's own is ten minutes
+PATIENCE = 6  # hours, of processes for one that still encodes clips; torch's own is ten minutes
 WRAPPED = "module."  # what torch's data-parallel wrapper puts before every name
 
 
@@ -82,12 +82,10 @@ def make_accelerator(config: Config) -> Any:
             log_with=name,
             project_dir=str(config.output),
             step_scheduler_with_optimizer=False,
-            kwargs_handlers=[accelerate.InitProcessGroupKwargs(timeout=PATIENCE)],
+            kwargs_handlers=[accelerate.InitProcessGroupKwargs(timeout=timedelta(hours=PATIENCE))],
         )
-    except ValueError as error:  # such as fp16 without a GPU
-        raise InputError(
-            f'accelerate refuses to start ({error}); change run.precision = "{precision}", or what accelerate was told.'
-        ) from error
+    except ValueError as error:  # such as a precision that the device does not have
+        raise InputError(f"accelerate refuses to start ({error}); change run.precision, or what accelerate was told.") from error
     if accelerator.gradient_accumulation_steps != config.run.accumulation:
         raise InputError(
             f"accelerate was told to accumulate {accelerator.gradient_accumulation_steps} batches, run.accumulation is "

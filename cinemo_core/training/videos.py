@@ -11,7 +11,6 @@ import mmap
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -19,6 +18,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
+from ..lists import readable
 from .clips import BadClip, Clip
 from .config import Data
 from .seeds import number
@@ -102,17 +102,6 @@ def rows(path: Path) -> Iterator[dict[str, Any]]:
         raise InputError(f"data.path {path} is neither a folder nor a .csv or .jsonl list; give one of those.")
 
 
-@contextmanager
-def told(path: Path) -> Iterator[None]:
-    """Raises InputError, with the file's name, where it is not UTF-8 or not CSV."""
-    try:
-        yield
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8.") from None
-    except csv.Error as error:
-        raise InputError(f"{path} is not CSV ({error}); correct it.") from None
-
-
 def folder_rows(folder: Path) -> Iterator[dict[str, Any]]:
     """Videos below a folder, in order; the caption of a.mp4 is in a.txt. Size and time tell a file that was replaced."""
     for place, folders, names in os.walk(folder):
@@ -121,14 +110,14 @@ def folder_rows(folder: Path) -> Iterator[dict[str, Any]]:
             path = Path(place, name)
             if path.suffix.lower() in SUFFIXES:
                 text = path.with_suffix(".txt")
-                with told(text):
+                with readable(text):
                     caption = text.read_text(encoding="utf-8").strip() if text.is_file() else ""
                 stat = path.stat()
                 yield {"path": str(path), "caption": caption, "size": stat.st_size, "time": stat.st_mtime_ns}
 
 
 def csv_rows(path: Path) -> Iterator[dict[str, Any]]:
-    with told(path), path.open(encoding="utf-8-sig", newline="") as file:
+    with readable(path), path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.DictReader(file)
         if "path" not in (reader.fieldnames or ()):
             raise InputError(f"{path} has the columns {', '.join(reader.fieldnames or ()) or 'none'}; name one path and one caption.")
@@ -139,7 +128,7 @@ def csv_rows(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def json_rows(path: Path) -> Iterator[dict[str, Any]]:
-    with told(path), path.open(encoding="utf-8-sig") as file:
+    with readable(path), path.open(encoding="utf-8-sig") as file:
         for number_of_line, line in enumerate(file, 1):
             if not line.strip():
                 continue

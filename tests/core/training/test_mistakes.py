@@ -69,7 +69,13 @@ def test_muon_is_refused_with_fp16(table, to_config, monkeypatch, where):
         train(to_config(table))
 
 
-def test_what_accelerate_refuses_and_what_contradicts_it_is_told(table, to_config, tmp_path, fresh_engine, monkeypatch):
+def test_what_accelerate_refuses_is_told(table, to_config, fresh_engine, monkeypatch):
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "fp17")
+    with pytest.raises(InputError, match=r"accelerate refuses to start \(.*fp17.*\); change run\.precision, or what accelerate was told\."):
+        train(to_config(table))
+
+
+def test_what_contradicts_accelerate_is_told(table, to_config, fresh_engine, monkeypatch):
     monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4")
     with pytest.raises(InputError, match="was told to accumulate 4 batches, run.accumulation is 1; give both the same number"):
         train(to_config(table))
