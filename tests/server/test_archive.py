@@ -27,6 +27,7 @@ from PIL import Image
 FOLDER = "comfyui-cinemo-0.1"  # no Python name, and not the repository's
 LEFT_OUT = {"tests", "tools", ".ci", "requirements", "dev.py", ".gitignore", ".gitattributes", ".comfyignore"}
 WANTED = {"__init__.py", "nodes", "cinemo_core", "workflows", "web", "weights", "pyproject.toml", "README.md", "LICENSE"}
+ABLATION = "cinemo_core/evaluation/claims/ablation/"  # weights that only `dev.py evaluate` reads
 MEGABYTES = 35  # most of it nano
 
 
@@ -133,12 +134,13 @@ def test_the_archive_holds_what_runs_and_nothing_else(archive, root):
         names = packed.namelist()
     top = {name.split("/")[0] for name in names}
     assert top >= WANTED and not top & LEFT_OUT
+    assert (root / ABLATION).is_dir() and not any(name.startswith(ABLATION) for name in names)
     assert archive.stat().st_size < MEGABYTES * 1e6
     for folder in ("nodes", "cinemo_core", "workflows", "web", "weights", "locales", "subgraphs"):
         here = {
             path.relative_to(root).as_posix() for path in (root / folder).rglob("*") if path.is_file() and "__pycache__" not in path.parts
         }
-        assert here <= set(names)
+        assert {name for name in here if not name.startswith(ABLATION)} <= set(names)
 
 
 def test_it_works_in_a_fresh_comfyui_and_leaves_nothing_behind(archive, base, comfyui, root, workflow, tmp_path):
