@@ -19,7 +19,7 @@ from .report import Report
 from .settings import PAIRED_WITH_REAL, Settings
 from .weights import NETWORK_OF, check_weights
 
-COVARIANCE_OF_CLIPS = frozenset({"fvd", "kvd"})  # the others have something to say of a single clip
+NEED_TWO_CLIPS = ("fvd", "kvd")  # on each side; the others have something to say of a single clip
 
 
 @dataclass(frozen=True)
@@ -41,9 +41,10 @@ def make_plan(settings: Settings, weights: Mapping[str, Path | None]) -> Plan:
         check_splits(min(len(generated), settings.clips or len(generated)), settings.splits)
     compares = settings.real is not None and PAIRED_WITH_REAL.intersection(settings.metrics)
     real = shuffled(find_clips(settings.real), settings.seed) if compares and settings.real else []
-    for metric in COVARIANCE_OF_CLIPS.intersection(settings.metrics):
-        if min(len(generated), len(real), settings.clips or len(real)) < 2:
-            raise InputError(f"{metric.upper()} needs two clips on each side; there are {len(generated)} and {len(real)}.")
+    few = [min(len(clips), settings.clips or len(clips)) for clips in (generated, real)]
+    needing = [metric.upper() for metric in NEED_TWO_CLIPS if metric in settings.metrics]
+    if needing and min(few) < 2:
+        raise InputError(f"For {', '.join(needing)} there must be two clips on each side, here are {few[0]} and {few[1]}; take more.")
     captions, images = {}, {}
     if "clipsim" in settings.metrics and settings.captions:
         captions = for_clips(generated, read_captions(settings.captions), "caption", settings.captions)

@@ -276,7 +276,9 @@ class TestBadInput:
     def test_one_clip_is_too_few_to_compare(self, run, tmp_path):
         one = write_frames(tmp_path / "one", random_clips(6, 1))
         _, error = run("--metrics", "kvd", "--real", one, expected=1)
-        assert error == f"evaluation: KVD needs two clips on each side; there are {GENERATED} and 1.\n"
+        assert error == f"evaluation: For KVD there must be two clips on each side, here are {GENERATED} and 1; take more.\n"
+        _, error = run("--metrics", "kvd", "fvd", "--clips", 1, expected=1)
+        assert error == "evaluation: For FVD, KVD there must be two clips on each side, here are 1 and 1; take more.\n"
 
     def test_a_network_for_other_numbers_of_frames(self, run, tmp_path, networks):
         """The published C3D takes 16 frames and no other number."""

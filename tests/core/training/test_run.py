@@ -290,7 +290,7 @@ def test_lora(table, to_config, tmp_path, root):
 
 
 def test_a_checkpoint_does_not_hang_on_the_number_of_processes(root, table, tmp_path):
-    """A LoRA of two processes is gone on with by one: the trained matrices and they alone are in it, and none is lost."""
+    """A LoRA trained by two processes is exported by one: the checkpoint holds the trained matrices alone, and none is lost."""
     assert main([str(write_toml(with_output(table, tmp_path / "base"), tmp_path / "base.toml"))]) == 0
     table["model"] |= {"start": str(tmp_path / "base" / "export"), "lora_rank": 2, "train_text_encoder": False}
     toml = write_toml(with_output(table, tmp_path / "lora", steps=2, batch=1), tmp_path / "lora.toml")
