@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from cinemo_pack.cinemo_core.models.cinemo import keys
 from cinemo_pack.cinemo_core.models.cinemo.config import CinemoConfig
 from cinemo_pack.cinemo_core.models.cinemo.unet import CinemoUNet
-from cinemo_pack.tests.goldens.weights import tiny_a_state_dict
+from cinemo_pack.tests.goldens import tiny_a_state_dict
 
 
 def attention(q, k, v, heads, mask=None, transformer_options=None):

@@ -8,7 +8,7 @@ import torch
 from cinemo_pack.cinemo_core.comfyui.conditioning import CLIP_KEY, ClipCondition
 from cinemo_pack.cinemo_core.comfyui.sampling import sample_clip
 from cinemo_pack.cinemo_core.comfyui.unet_loader import load_unet
-from cinemo_pack.tests.goldens.weights import tiny_a_state_dict
+from cinemo_pack.tests.goldens import tiny_a_state_dict
 from safetensors.torch import save_file
 
 CONTEXT_DIM = 40

@@ -10,6 +10,7 @@ MAX_ABS = 5e-5
 REL_RMS = 1e-5
 CASES = [case["name"] for case in meta("unet_tiny_a.cases")["cases"]]
 PARTS = meta("submodules_a")["fixtures"]
+MODULES = keys.module_names(load("unet_tiny_a.weights"))
 
 
 def assert_parity(found: torch.Tensor, expected: torch.Tensor) -> None:
@@ -55,7 +56,7 @@ def test_text_per_frame_equals_the_same_text_per_clip(tiny_unet):
 def run_part(unet, name: str, tensor) -> torch.Tensor:
     """Call the module that a golden names, in this network's own layout, and bring the result into the golden's."""
     module = PARTS[name]["module"] + (".conv." if "samplers" in PARTS[name]["module"] else ".")
-    ldm = keys.diffusers_to_ldm(module, keys.module_names(meta("unet_tiny_a.weights")["shapes"])).removesuffix(".")
+    ldm = keys.diffusers_to_ldm(module, MODULES).removesuffix(".")
     if name.startswith("temporal_attention"):
         x = tensor("hidden_states").transpose(0, 1)  # n f d -> f n d, one clip
         return unet.get_submodule(ldm)(x, positions(x.shape[0])).transpose(0, 1)
