@@ -79,7 +79,8 @@ def test_a_unet_alone_is_animated_by_the_parts_it_is_put_between(drawn, ablation
     whole = load_animator(drawn, torch.device("cpu"), steps=2, cfg=2.0)
     task = Task(render_stills(0, SIZE, SIZE, 1)[0].permute(1, 2, 0).numpy(), "a cat", 9, 0)
     alone = with_unet(replace(whole, unet=None), read_bundle(ablation / "residual"))
-    assert np.array_equal(next(alone.animate([task])), next(whole.animate([task])))
+    found, expected = (next(animator.animate([task])).astype(int) for animator in (alone, whole))
+    assert np.abs(found - expected).max() <= 1  # rounding
 
 
 def test_the_command_measures_a_checkpoint_and_says_what_is_missed(drawn, ablation, tmp_path, capsys):

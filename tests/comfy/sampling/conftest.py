@@ -34,6 +34,15 @@ def model(loaded):
         yield loaded.clone()
 
 
+def relative_rms(found: torch.Tensor, expected: torch.Tensor) -> float:
+    return ((found - expected).double().square().mean() / expected.double().square().mean()).sqrt().item()
+
+
+def assert_same_but_for_rounding(found: torch.Tensor, expected: torch.Tensor) -> None:
+    """For weights that came into memory in two ways: how a sum is split may depend on how its operands are aligned."""
+    assert relative_rms(found, expected) <= 1e-4
+
+
 @dataclass
 class Clip:
     """A clip ready to sample. z0 is in the network's scale, [1, 4, h, w]; `samples` is the still clip as a LATENT holds it."""

@@ -19,8 +19,8 @@ from cinemo_pack.cinemo_core.schedule import alphas_cumprod
 from cinemo_pack.tests.goldens import load, meta
 from scipy.fft import dctn
 
-from .conftest import random_clip
-from .test_reference import relative_rms, stub_noise
+from .conftest import random_clip, relative_rms
+from .test_reference import stub_noise
 
 SCALE = comfy.latent_formats.SD15().scale_factor
 SIZE = {"width": 48, "height": 32}

@@ -8,7 +8,7 @@ from cinemo_pack.cinemo_core.comfyui.sampling import REFERENCE_SCHEDULER, sample
 from cinemo_pack.cinemo_core.models.cinemo.unet import CinemoUNet
 from cinemo_pack.tests.goldens import load, meta
 
-from .conftest import make_clip
+from .conftest import make_clip, relative_rms
 
 RUNS = {name: run for name, run in meta("ddim")["runs"].items() if isinstance(run, dict)}
 SCALE = comfy.latent_formats.SD15().scale_factor
@@ -51,10 +51,6 @@ def run(model, name: str, noise=None):
     )
     assert torch.equal(frames["samples"][:1], clip.samples[:1])
     return frames["samples"] * SCALE, residual["samples"][1:] * SCALE, golden
-
-
-def relative_rms(found: torch.Tensor, expected: torch.Tensor) -> float:
-    return ((found - expected).double().square().mean() / expected.double().square().mean()).sqrt().item()
 
 
 @pytest.mark.parametrize("name", [name for name in RUNS if not name.startswith("stub")])
