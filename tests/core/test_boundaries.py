@@ -6,8 +6,9 @@ Only `cinemo_core/comfyui` knows ComfyUI, and importing the pack does nothing bu
 """
 
 import ast
+import functools
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -77,6 +78,7 @@ def target(path: Path, level: int, name: str) -> str:
     return "." + ".".join((*package[: len(package) - level + 1], name))
 
 
+@functools.cache
 def targets(path: Path, *, module_level: bool = False) -> list[str]:
     """Imports of a file: `.cinemo_core.models.x` for those inside the pack, `torch.nn` for others."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
@@ -122,44 +124,51 @@ def is_pure(call: ast.Call) -> bool:
     return name in PURE_CALLS or builds_a_record or joins_text
 
 
-@pytest.mark.parametrize("path", PURE, ids=label)
-def test_pure_code_knows_no_comfyui(path):
-    assert not [name for name in targets(path) if top(name) in COMFYUI]
-    assert not [name for name in targets(path, module_level=True) if name.startswith(".cinemo_core.comfyui")]
+def offences(paths: Iterable[Path], wrong: Callable[[Path], list[str]]) -> dict[str, list[str]]:
+    """What is wrong in each file that breaks a rule."""
+    return {label(path): found for path in paths if (found := wrong(path))}
 
 
-@pytest.mark.parametrize("path", CORE, ids=label)
-def test_core_imports_itself_by_relative_name_and_stays_inside(path):
-    names = targets(path)
-    assert not [name for name in names if top(name) in ("cinemo_core", "cinemo_pack", "nodes")]
-    assert not [name for name in names if name.startswith(".") and not name.startswith(".cinemo_core.")]
+def test_pure_code_knows_no_comfyui():
+    assert not offences(PURE, lambda path: [name for name in targets(path) if top(name) in COMFYUI])
+    adapters = ".cinemo_core.comfyui"
+    assert not offences(PURE, lambda path: [name for name in targets(path, module_level=True) if name.startswith(adapters)])
 
 
-@pytest.mark.parametrize("path", [path for path in PURE if "models" in label(path)], ids=label)
-def test_networks_need_torch_alone(path):
-    outside = {top(name) for name in targets(path) if not name.startswith(".")}
-    assert outside <= {"torch"} | set(sys.stdlib_module_names)
+def test_core_imports_itself_by_relative_name_and_stays_inside():
+    def wrong(path: Path) -> list[str]:
+        by_full_name = ("cinemo_core", "cinemo_pack", "nodes")
+        outside = [name for name in targets(path) if name.startswith(".") and not name.startswith(".cinemo_core.")]
+        return outside + [name for name in targets(path) if top(name) in by_full_name]
+
+    assert not offences(CORE, wrong)
 
 
-@pytest.mark.parametrize("path", NODES, ids=label)
-def test_nodes_see_comfyui_through_its_public_api_and_the_core(path):
-    outside = [name for name in targets(path) if top(name) in COMFYUI]
-    assert not [name for name in outside if not name.startswith("comfy_api.latest")]
+def test_networks_need_torch_alone():
+    allowed = {"torch"} | set(sys.stdlib_module_names)
+    networks = [path for path in PURE if "models" in label(path)]
+    assert not offences(networks, lambda path: [n for n in targets(path) if not n.startswith(".") and top(n) not in allowed])
 
 
-@pytest.mark.parametrize("path", [path for path in PACK if path not in OFFLINE], ids=label)
-def test_inference_knows_neither_training_nor_evaluation(path):
-    assert not [name for name in targets(path) if name.startswith((".cinemo_core.training", ".cinemo_core.evaluation"))]
+def test_nodes_see_comfyui_through_its_public_api_and_the_core():
+    def wrong(path: Path) -> list[str]:
+        return [name for name in targets(path) if top(name) in COMFYUI and not name.startswith("comfy_api.latest")]
+
+    assert not offences(NODES, wrong)
 
 
-@pytest.mark.parametrize("path", PACK, ids=label)
-def test_import_stays_quick(path):
-    assert not [name for name in targets(path, module_level=True) if top(name) in SLOW]
+def test_inference_knows_neither_training_nor_evaluation():
+    offline = (".cinemo_core.training", ".cinemo_core.evaluation")
+    inference = [path for path in PACK if path not in OFFLINE]
+    assert not offences(inference, lambda path: [name for name in targets(path) if name.startswith(offline)])
 
 
-@pytest.mark.parametrize("path", PACK, ids=label)
-def test_import_has_no_side_effects(path):
-    assert not side_effects(ast.parse(path.read_text(encoding="utf-8")))
+def test_import_stays_quick():
+    assert not offences(PACK, lambda path: [name for name in targets(path, module_level=True) if top(name) in SLOW])
+
+
+def test_import_has_no_side_effects():
+    assert not offences(PACK, lambda path: side_effects(ast.parse(path.read_text(encoding="utf-8"))))
 
 
 def test_the_pack_exports_its_entry_point_and_web_folder_only():

@@ -9,6 +9,7 @@ tests/browser --thumbnails`.
 """
 
 import ast
+import functools
 import json
 import re
 from pathlib import Path
@@ -83,6 +84,7 @@ def read_twin(name: str) -> dict[str, dict[str, Any]]:
     return json.loads((TWINS / f"{name}.json").read_text(encoding="utf-8"))
 
 
+@functools.cache
 def pack_inputs() -> dict[str, list[Input]]:
     """Inputs of the pack's nodes by node id, read from the source: of the files in nodes/ whose NODES nodes/__init__.py joins."""
     found = {}
@@ -103,6 +105,7 @@ def _read_input(call: ast.expr) -> Input:
     return Input(ast.literal_eval(call.args[0]), kind, controlled, advanced)
 
 
+@functools.cache
 def widget_order() -> dict[str, list[str | None]]:
     """Names of a node's widgets in the order of its saved values, by node type; EXTRA stands for a value that is not sent."""
     order = dict(STOCK_WIDGETS)

@@ -22,7 +22,7 @@ def scene_clip(seed: int, strength: float) -> np.ndarray:
     return to_uint8(scene.paint(torch.arange(16.0), strength)).permute(0, 2, 3, 1).numpy()
 
 
-def noisy(image: np.ndarray, amount: float, seed: int, frames: int = 16) -> np.ndarray:
+def noisy(image: np.ndarray, amount: float, seed: int, frames: int = 6) -> np.ndarray:
     noise = np.random.default_rng(seed).normal(0, amount, (frames, *image.shape))
     return np.clip(image + noise, 0, 255).round().astype(np.uint8)
 
