@@ -12,6 +12,15 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
 DEMO_OPTIONS = ("image", "prompt", "motion_bucket", "output", "checkpoint")
+TIERS = ("unit", "contract", "system", "browser", "soak")
+# Other kernels and another order of sums than this processor would choose: what another machine rounds differently shows up here.
+OTHER_ROUNDING = {
+    "ATEN_CPU_CAPABILITY": "default",
+    "ONEDNN_MAX_CPU_ISA": "AVX2",
+    "MKL_CBWR": "COMPATIBLE",
+    "OPENBLAS_CORETYPE": "Haswell",
+    "OMP_NUM_THREADS": "1",
+}
 TEST_PACKAGES = ("pytest", "pytest-timeout", "hypothesis", "diffusers", "accelerate", "tensorboard", "scikit-image", "playwright")
 LINT_PACKAGES = ("ruff", "mypy")
 TRAINING_PACKAGES = ("diffusers", "accelerate", "tensorboard", "scikit-image")  # of training and evaluation
@@ -28,9 +37,21 @@ def serve(options, _):
 
 
 def test(options, pytest_arguments):
-    environment = prepare(options, TEST_PACKAGES, comfyui=not options.fast)
-    left_out = ["--ignore=tests/comfy", "--ignore=tests/server", "--ignore=tests/browser"] if options.fast else []
-    return environment.run("-m", "pytest", *left_out, *pytest_arguments, folder=ROOT)
+    tiers = [tier for tier in options.tier or TIERS if not (tier == "browser" and options.no_browser)]
+    environment = prepare(options, TEST_PACKAGES, comfyui=tiers != ["unit"])
+    variables = dict(OTHER_ROUNDING) if options.other_rounding else {}
+    if "browser" in tiers and may_hold(pytest_arguments, ROOT / "tests" / "browser"):
+        variables["CHROMIUM"] = obtain_browser(environment.python)
+    chosen = [f"--tier={tier}" for tier in tiers] if tiers != list(TIERS) else []
+    return environment.run("-m", "pytest", *chosen, *pytest_arguments, folder=ROOT, variables=variables)
+
+
+def may_hold(pytest_arguments, folder):
+    """Whether the tests that pytest is given, or all if it is given none, may be in a folder."""
+    tests = ROOT / "tests"
+    given = [ROOT / argument.split("::")[0] for argument in pytest_arguments]
+    given = [path for path in given if path.exists() and path.is_relative_to(tests)]
+    return not given or any(path.is_relative_to(folder) or folder.is_relative_to(path) for path in given)
 
 
 def lint(options, _):
@@ -80,6 +101,12 @@ def prepare(options, packages=(), comfyui=True):
     return prepare_environment(packages, comfyui=comfyui, install=options.install)
 
 
+def obtain_browser(python):
+    from tools.browser import obtain_browser as obtain
+
+    return obtain(python)
+
+
 def bucket(text):
     if text not in map(str, range(20)):
         raise argparse.ArgumentTypeError(f"{text} is not a motion bucket; expected 0 (least motion) to 19 (most)")
@@ -111,7 +138,9 @@ def parse(arguments):
     sub = command(serve, "run ComfyUI in the browser with the pack in place")
     sub.add_argument("--port", type=int, default=8188)
     sub = command(test, "run the tests; other arguments go to pytest", passes_on=True)
-    sub.add_argument("--fast", action="store_true", help="only the tests that need no ComfyUI")
+    sub.add_argument("--tier", action="append", choices=TIERS, help="only this tier; may be given again for more")
+    sub.add_argument("--no-browser", action="store_true", help="leave out the tests of the frontend, which need a browser")
+    sub.add_argument("--other-rounding", action="store_true", help="round as another processor would")
     command(lint, "check style and types")
     command(bench, "measure speed and memory", passes_on=True)
     command(parity, "compare WEIGHTS with recorded CASES", passes_on=True)

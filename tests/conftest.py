@@ -10,6 +10,7 @@ import types
 from pathlib import Path
 
 import pytest
+import torch
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -17,6 +18,9 @@ if "cinemo_pack" not in sys.modules:
     pack = types.ModuleType("cinemo_pack")
     pack.__path__ = [str(ROOT)]
     sys.modules["cinemo_pack"] = pack
+
+
+from cinemo_pack.tests.tiers import TIERS, Tiers
 
 
 class RootIsNoPackage:
@@ -27,12 +31,23 @@ class RootIsNoPackage:
         return pytest.Dir.from_parent(parent, path=path) if path == ROOT else None
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--tier", action="append", choices=TIERS, help="run the tests of this tier only; may be given again for more")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         # A job that a shell put in the background ignores Ctrl-C, and so would the programs that tests start and interrupt.
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    # A plugin of its own: as a hook of this file it would be asked about folders below tests/ only.
+    # Plugins of their own: as hooks of this file they would be asked about folders below tests/ only.
     config.pluginmanager.register(RootIsNoPackage())
+    config.pluginmanager.register(Tiers(config.getoption("--tier")))
+
+
+@pytest.fixture(autouse=True)
+def same_draws() -> None:
+    """A test draws the same numbers alone, after others, and every time."""
+    torch.manual_seed(0)
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,12 +37,17 @@ class Environment:
     python: Path
     comfyui: Path
 
-    def run(self, *arguments: str | Path, folder: Path | None = None, with_path: bool = False) -> int:
-        """Run this interpreter, in `folder`, and give its exit code; `with_path` makes ComfyUI and this repository importable."""
-        variables = {**os.environ, "COMFYUI_PATH": str(self.comfyui)}
+    def run(
+        self, *arguments: str | Path, folder: Path | None = None, with_path: bool = False, variables: Mapping[str, str] | None = None
+    ) -> int:
+        """Run this interpreter, in `folder`, and give its exit code; `with_path` makes ComfyUI and this repository importable.
+
+        `variables` are set on top of this process's own.
+        """
+        environment = {**os.environ, "COMFYUI_PATH": str(self.comfyui), **(variables or {})}
         if with_path:
-            variables["PYTHONPATH"] = os.pathsep.join([str(self.comfyui), str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
-        process = subprocess.Popen([str(self.python), *map(str, arguments)], cwd=folder, env=variables)
+            environment["PYTHONPATH"] = os.pathsep.join([str(self.comfyui), str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+        process = subprocess.Popen([str(self.python), *map(str, arguments)], cwd=folder, env=environment)
         previous = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
         try:
             while True:
@@ -61,7 +66,7 @@ class Environment:
 def prepare(dev: Iterable[str] = (), *, comfyui: bool = True, install: bool = False) -> Environment:
     """The environment, ready for use. `dev` names the packages beyond ComfyUI's own that are needed; `install` allows adding them."""
     chosen = os.environ.get("COMFYUI_PATH")
-    if chosen and Path(chosen).expanduser().resolve() != COMFYUI:
+    if chosen and Path(chosen).expanduser().resolve() != COMFYUI.resolve():
         return user_environment(Path(chosen).expanduser().resolve(), list(dev), install)
     return own_environment(dev=bool(dev), comfyui=comfyui)
 

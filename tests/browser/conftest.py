@@ -13,6 +13,7 @@ import pytest
 from cinemo_pack.tests.workflows import WORKFLOWS
 from cinemo_pack.tests.workflows.sd15_files import WIDE_BUNDLE, write_controlnet, write_lora, write_wide_bundle
 from cinemo_pack.tests.workflows.stock_files import write_stock_files
+from cinemo_pack.tools.browser import CHROMIUM, installed
 from cinemo_pack.tools.environment import current_comfyui
 from cinemo_pack.tools.server import Server
 
@@ -49,10 +50,10 @@ def thumbnails(pytestconfig: pytest.Config) -> Path | None:
 
 @pytest.fixture(scope="session")
 def chromium() -> str:
-    """The path of a Chromium: that in CHROMIUM, or one that is installed."""
-    found = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    """The path of a Chromium: the one that `dev.py test` names in CHROMIUM, or else one that is installed."""
+    found = os.environ.get(CHROMIUM) or next(installed(), None)
     if found is None:
-        pytest.skip("There is no Chromium: install one (Debian: apt install chromium) or name it in CHROMIUM.")
+        pytest.fail("There is no browser: `python dev.py test` gets one; `--no-browser` leaves these tests out.")
     return found
 
 
@@ -110,8 +111,9 @@ def write_video(path: Path) -> None:
 @pytest.fixture
 def open_page(server: Server, chromium: str, tmp_path: Path) -> Iterator[Callable[[], SimpleNamespace]]:
     """Opens the frontend in a Chromium of its own; gives the page and the list of errors that its console shows."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: pip install playwright.")
-    with playwright.sync_playwright() as driver:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as driver:
         contexts: list[Any] = []
 
         def open_one() -> SimpleNamespace:

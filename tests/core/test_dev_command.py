@@ -67,9 +67,9 @@ def test_training_and_evaluation_get_their_packages(monkeypatch, arguments, extr
     assert asked == [extra]
 
 
-def test_fast_and_install_are_ours():
-    options, rest = dev.parse(["--install", "test", "--fast", "--durations=3"])
-    assert (options.install, options.fast, rest) == (True, True, ["--durations=3"])
+def test_tier_and_install_are_ours():
+    options, rest = dev.parse(["--install", "test", "--tier", "unit", "--durations=3"])
+    assert (options.install, options.tier, rest) == (True, ["unit"], ["--durations=3"])
 
 
 def test_commands_without_passing_on_refuse_unknown_arguments(capsys):

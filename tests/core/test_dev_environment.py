@@ -104,8 +104,8 @@ def test_comfyui_path_prefers_the_python_beside_it(tmp_path, place):
 
 def test_nothing_is_installed_into_the_users_python_without_leave(tmp_path, monkeypatch, pip_calls):
     folder = comfyui(tmp_path / "ComfyUI", "0.30.0")
-    monkeypatch.setattr(sys, "argv", ["dev.py", "test", "--fast"])
-    with pytest.raises(DevError, match=r"lacks no-such-package; allow installing them with: python dev\.py --install test --fast"):
+    monkeypatch.setattr(sys, "argv", ["dev.py", "test", "--no-browser"])
+    with pytest.raises(DevError, match=r"lacks no-such-package; allow installing them with: python dev\.py --install test --no-browser"):
         environment.user_environment(folder, ["pytest", "no-such-package"], False)
     assert pip_calls == []
     environment.user_environment(folder, ["pytest", "no-such-package"], True)
