@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-from PIL import Image
 
 from ..errors import InputError
 from ..lists import readable
-from .clips import IMAGES, UNREADABLE, VIDEOS, Clip, read_image
+from ..media.errors import BadMedia
+from ..media.pictures import check_picture, read_picture
+from ..media.videos import ANIMATED, SUFFIXES, is_picture
+from ..walk import files_below
+from .clips import Clip
 
 COLUMNS = ("video", "caption")
 NAMED = 3  # clips named in an error, of those that lack something
@@ -32,7 +35,10 @@ def read_captions(path: Path) -> dict[str, str]:
         if not isinstance(row, Mapping) or not all(isinstance(row.get(column), str) and row[column].strip() for column in COLUMNS):
             raise InputError(f"Row {number} of {path} is {row!r}; every row needs {' and '.join(COLUMNS)}.")
         video = Path(row["video"].strip())
-        name, caption = (video.with_suffix("") if video.suffix.lower() in VIDEOS else video).as_posix(), row["caption"].strip()
+        name, caption = (
+            (video.with_suffix("") if video.suffix.lower() in (*SUFFIXES, ANIMATED) else video).as_posix(),
+            row["caption"].strip(),
+        )
         if captions.setdefault(name, caption) != caption:
             raise InputError(f"Row {number} of {path} gives {name} another caption than a row before; keep the one it was generated from.")
     return captions
@@ -57,12 +63,11 @@ def find_images(folder: Path) -> dict[str, Path]:
     Raises InputError for a folder without images, and for two of one name.
     """
     images: dict[str, Path] = {}
-    for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() in IMAGES:
-            name = path.relative_to(folder).with_suffix("").as_posix()
-            if name in images:
-                raise InputError(f"{images[name]} and {path} belong to the same clip; remove one of them.")
-            images[name] = path
+    for path in sorted(filter(is_picture, files_below(folder))):
+        name = path.relative_to(folder).with_suffix("").as_posix()
+        if name in images:
+            raise InputError(f"{images[name]} and {path} belong to the same clip; remove one of them.")
+        images[name] = path
     if not images:
         raise InputError(f"{folder} holds no images; give the folder of the input images, each named like its generated clip.")
     return images
@@ -72,22 +77,21 @@ def check_images(images: Iterable[Path]) -> None:
     """Raise InputError for a file that is no image or is damaged where it can be seen without decoding it."""
     for path in images:
         try:
-            with Image.open(path) as image:
-                image.verify()
-        except UNREADABLE as error:
-            raise _broken(path, error) from error
+            check_picture(path)
+        except BadMedia as error:
+            raise _broken(error) from error
 
 
 def read_input_image(path: Path) -> np.ndarray:
     """An input image, uint8 [h, w, 3]. Raises InputError for one that cannot be read."""
     try:
-        return read_image(path)
-    except UNREADABLE as error:
-        raise _broken(path, error) from error
+        return np.array(read_picture(path))
+    except BadMedia as error:
+        raise _broken(error) from error
 
 
-def _broken(path: Path, error: Exception) -> InputError:
-    return InputError(f"The input image {path} cannot be read ({error}); replace it.")
+def _broken(error: BadMedia) -> InputError:
+    return InputError(f"The input image {error}; replace it.")
 
 
 def for_clips(clips: Iterable[Clip], found: Mapping[str, T], what: str, where: Path) -> dict[str, T]:
