@@ -220,10 +220,10 @@ def _is_whole(info: TensorInfo) -> bool:
 
 def _existing(path: str | os.PathLike) -> Path:
     path = Path(path)
-    if path.is_dir():
+    if os.path.isdir(path):
         raise CheckpointError(f"{path} is a folder; choose the weights file in it.")
-    if not path.is_file():
-        raise CheckpointError(f"{path} does not exist; check the path, or refresh the list of files.")
+    if not os.path.isfile(path):
+        raise CheckpointError(f"{path} does not exist or cannot be reached; check the path, or refresh the list of files.")
     if path.suffix.lower() not in SUFFIXES:
         raise CheckpointError(
             f"{path} is not a weights file: its name ends in {path.suffix or 'nothing'}, expected one of {' '.join(SUFFIXES)}."

@@ -52,9 +52,9 @@ def convert(source: Path, target: Path, dtype: torch.dtype | None, force: bool, 
     """
     if target.suffix.lower() not in SAFETENSORS:
         raise InputError(f"{target} does not end in .safetensors; give the file to write such a name.")
-    if target.exists() and not force:
+    if os.path.exists(target) and not force:
         raise InputError(f"{target} exists; choose another name, or pass --force to replace it.")
-    if not target.parent.is_dir():
+    if not os.path.isdir(target.parent):
         raise InputError(f"{target.parent} is not a folder; create it first.")
     weights = find_unet(source)
 
@@ -87,11 +87,11 @@ def convert(source: Path, target: Path, dtype: torch.dtype | None, force: bool, 
 
 def find_unet(source: Path) -> Path:
     """The UNet's weights file for a checkpoint folder, a UNet folder or a file. Raises CheckpointError if there is none."""
-    if not source.exists():
-        raise CheckpointError(f"{source} does not exist; give a checkpoint folder, a UNet folder or a weights file.")
-    if not source.is_dir():
+    if not os.path.exists(source):
+        raise CheckpointError(f"{source} does not exist or cannot be reached; give a checkpoint folder, a UNet folder or a weights file.")
+    if not os.path.isdir(source):
         return source
-    return find_weights(source / UNET if (source / UNET).is_dir() else source)
+    return find_weights(source / UNET if os.path.isdir(source / UNET) else source)
 
 
 def open_lazily(path: Path, file: BufferedReader) -> tuple[dict[str, Tensor], Callable[[Tensor], Tensor]]:

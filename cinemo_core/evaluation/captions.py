@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -28,7 +29,7 @@ def read_captions(path: Path) -> dict[str, str]:
 
     Raises InputError for a file that is missing, of another kind, has a row without both, or two captions for one video.
     """
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise InputError(f"{path} does not exist; give a CSV or JSONL file with {' and '.join(COLUMNS)}.")
     captions: dict[str, str] = {}
     for number, row in enumerate(_rows(path), start=1):
