@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from .checkpoint import SAFETENSORS, SUFFIXES
-from .errors import CheckpointError
+from .errors import CheckpointError, CinemoError
+from .text_files import read_text
 from .walk import files_in
 
 UNET = "unet"
@@ -108,8 +109,10 @@ def read_config(part: Path | None, name: str = "config.json") -> dict[str, Any]:
     if path is None or not os.path.isfile(path):
         return {}
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError):
+        config = json.loads(read_text(path))
+    except CinemoError as error:
+        raise CheckpointError(str(error)) from None
+    except ValueError:
         config = None
     if not isinstance(config, dict):
         raise CheckpointError(f"{path} is not a JSON object; download it again.")

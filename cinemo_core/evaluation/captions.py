@@ -1,20 +1,17 @@
 """What belongs to a generated clip: its caption, from a CSV or JSONL file, and its input image, from a folder."""
 
-import csv
-import io
-import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 
 from ..errors import InputError
-from ..lists import readable
 from ..media.errors import BadMedia
 from ..media.pictures import check_picture, read_picture
 from ..media.videos import ANIMATED, SUFFIXES, is_picture
+from ..text_files import read_rows
 from ..walk import files_below
 from .clips import Clip
 
@@ -32,30 +29,12 @@ def read_captions(path: Path) -> dict[str, str]:
     if not os.path.isfile(path):
         raise InputError(f"{path} does not exist; give a CSV or JSONL file with {' and '.join(COLUMNS)}.")
     captions: dict[str, str] = {}
-    for number, row in enumerate(_rows(path), start=1):
-        if not isinstance(row, Mapping) or not all(isinstance(row.get(column), str) and row[column].strip() for column in COLUMNS):
-            raise InputError(f"Row {number} of {path} is {row!r}; every row needs {' and '.join(COLUMNS)}.")
-        video = Path(row["video"].strip())
-        name, caption = (
-            (video.with_suffix("") if video.suffix.lower() in (*SUFFIXES, ANIMATED) else video).as_posix(),
-            row["caption"].strip(),
-        )
+    for line, row in read_rows(path, COLUMNS):
+        video, caption = Path(row["video"].strip()), row["caption"].strip()
+        name = (video.with_suffix("") if video.suffix.lower() in (*SUFFIXES, ANIMATED) else video).as_posix()
         if captions.setdefault(name, caption) != caption:
-            raise InputError(f"Row {number} of {path} gives {name} another caption than a row before; keep the one it was generated from.")
+            raise InputError(f"Line {line} of {path} gives {name} another caption than a line before; keep that of the clip.")
     return captions
-
-
-def _rows(path: Path) -> Sequence[object]:
-    with readable(path):
-        text = path.read_text(encoding="utf-8-sig")
-        if path.suffix.lower() == ".csv":
-            return list(csv.DictReader(io.StringIO(text, newline="")))
-    if path.suffix.lower() == ".jsonl":
-        try:
-            return [json.loads(line) for line in text.split("\n") if line.strip()]
-        except ValueError as error:
-            raise InputError(f"{path} is not JSONL ({error}); write one JSON object per line.") from None
-    raise InputError(f"{path} is neither .csv nor .jsonl; give captions in one of these.")
 
 
 def find_images(folder: Path) -> dict[str, Path]:

@@ -4,7 +4,6 @@ Of a video, `frames` frames are taken, every n-th one, n drawn from the interval
 10), from a start drawn too. The list lies in temporary files, so memory does not grow with the number of videos.
 """
 
-import csv
 import hashlib
 import json
 import mmap
@@ -18,10 +17,10 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
-from ..lists import readable
 from ..media.errors import BadMedia
 from ..media.pictures import cover
 from ..media.videos import ANIMATED, SUFFIXES, is_video, read_frames
+from ..text_files import read_rows, read_text
 from ..walk import files_below
 from .clips import Clip
 from .config import Data
@@ -95,24 +94,18 @@ def rows(path: Path) -> Iterator[dict[str, Any]]:
     """Every video with its caption. Raises InputError for a list that cannot be read."""
     if os.path.isdir(path):
         yield from folder_rows(path)
-    elif not os.path.isfile(path):
-        raise InputError(
-            f"data.path {path} does not exist or cannot be reached; give a folder of videos, or a .csv or .jsonl list of them."
-        )
-    elif path.suffix.lower() == ".csv":
-        yield from csv_rows(path)
-    elif path.suffix.lower() in (".jsonl", ".ndjson"):
-        yield from json_rows(path)
+    elif os.path.isfile(path):
+        for row in read_rows(path, ("path",)):
+            yield {"path": str(path.parent / row.values["path"]), "caption": str(row.values.get("caption") or "")}
     else:
-        raise InputError(f"data.path {path} is neither a folder nor a .csv or .jsonl list; give one of those.")
+        raise InputError(f"data.path {path} does not exist or cannot be reached; give a folder of videos, or a .csv or .jsonl list.")
 
 
 def folder_rows(folder: Path) -> Iterator[dict[str, Any]]:
     """Videos below a folder, in order; the caption of a.mp4 is in a.txt. Size and time tell a file that was replaced."""
     for path in filter(is_video, files_below(folder)):
         text = path.with_suffix(".txt")
-        with readable(text):
-            caption = text.read_text(encoding="utf-8").strip() if os.path.isfile(text) else ""
+        caption = read_text(text).strip() if os.path.isfile(text) else ""
         yield {"path": str(path), "caption": caption, **version_of(path)}
 
 
@@ -123,29 +116,6 @@ def version_of(path: Path) -> dict[str, int]:
     except OSError:
         return {}
     return {"size": stat.st_size, "time": stat.st_mtime_ns}
-
-
-def csv_rows(path: Path) -> Iterator[dict[str, Any]]:
-    with readable(path), path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file)
-        if "path" not in (reader.fieldnames or ()):
-            raise InputError(f"{path} has the columns {', '.join(reader.fieldnames or ()) or 'none'}; name one path and one caption.")
-        for row in reader:
-            if not row["path"]:
-                raise InputError(f"Line {reader.line_num} of {path} has no path; correct it.")
-            yield {"path": str(path.parent / row["path"]), "caption": row.get("caption") or ""}
-
-
-def json_rows(path: Path) -> Iterator[dict[str, Any]]:
-    with readable(path), path.open(encoding="utf-8-sig") as file:
-        for number_of_line, line in enumerate(file, 1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-                yield {"path": str(path.parent / row["path"]), "caption": str(row.get("caption") or "")}
-            except (ValueError, KeyError, TypeError, AttributeError):
-                raise InputError(f'Line {number_of_line} of {path} is not {{"path": ..., "caption": ...}}; correct it.') from None
 
 
 def read_clip(path: Path, data: Data, draw: int) -> Tensor:
