@@ -12,7 +12,7 @@ import folder_paths
 import torch
 
 from .. import included, published
-from ..checkpoint import SAFETENSORS, SUFFIXES, read_header, read_state_dict
+from ..checkpoint import SAFETENSORS, SUFFIXES, read_shapes, read_state_dict
 from ..errors import CheckpointError
 from ..folder import UNET, Bundle, find_weights, read_bundle, weights_in
 from ..walk import folders_in, is_hidden
@@ -87,7 +87,7 @@ def read_weights(path: str) -> dict[str, torch.Tensor]:
     """
     if Path(path).suffix.lower() not in SAFETENSORS:
         return read_state_dict(path)
-    read_header(path)
+    read_shapes(path)
     return comfy.utils.load_torch_file(path)
 
 
