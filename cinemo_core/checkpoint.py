@@ -1,93 +1,57 @@
-"""Reading checkpoint files: safetensors headers, memory-mapped state dicts, and words for models that are not Cinemo's.
+"""Reading checkpoint files: what a header says, memory-mapped state dicts, and words for models that are not Cinemo's.
 
-The safetensors layout is 8 bytes of header length (little-endian), a JSON header, then the tensors back to back. Pickles
-are read with `weights_only`, so no code in them ever runs. A model is told by its keys and shapes, never by its name.
+Pickles are read with `weights_only`, so no code in them ever runs. A model is told by its keys and shapes, never by its name.
 """
 
-import json
 import logging
-import math
 import os
 import pickle
 import pickletools
 import re
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from .errors import CheckpointError
 
+if TYPE_CHECKING:
+    from safetensors import safe_open
+
 SAFETENSORS = (".safetensors", ".sft")
 PICKLES = (".bin", ".pt", ".pth", ".ckpt")
 SUFFIXES = SAFETENSORS + PICKLES
-
-DTYPES = {
-    "F64": torch.float64,
-    "F32": torch.float32,
-    "F16": torch.float16,
-    "BF16": torch.bfloat16,
-    "F8_E4M3": torch.float8_e4m3fn,
-    "F8_E5M2": torch.float8_e5m2,
-    "I64": torch.int64,
-    "I32": torch.int32,
-    "I16": torch.int16,
-    "I8": torch.int8,
-    "U8": torch.uint8,
-    "BOOL": torch.bool,
-}
 NESTS = ("ema", "model", "state_dict")  # preferred first
-MAX_HEADER = 100_000_000  # bytes; safetensors' own limit
 
 Shapes = Mapping[str, tuple[int, ...]]
 
 
-class TensorInfo(NamedTuple):
-    """One tensor of a safetensors file; `start` and `end` are byte offsets in the file."""
+@contextmanager
+def open_safetensors(path: str | os.PathLike) -> Iterator["safe_open"]:
+    """A safetensors file, of which nothing but the header is read yet.
 
-    dtype: torch.dtype
-    shape: tuple[int, ...]
-    start: int
-    end: int
-
-
-def read_header(path: str | os.PathLike) -> tuple[dict[str, TensorInfo], dict[str, str]]:
-    """Tensors and metadata of a safetensors file, without reading any tensor.
-
-    Raises CheckpointError for a file that is empty, cut short or not safetensors.
+    Raises CheckpointError for a file that is missing, empty, cut short or not safetensors.
     """
+    from safetensors import SafetensorError, safe_open
+
     path = _existing(path)
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        start = file.read(8)
-        length = int.from_bytes(start, "little")
-        if len(start) < 8 or length > MAX_HEADER or size < 8 + length:
-            raise _damaged(path, file, cut=len(start) == 8 and length <= MAX_HEADER)
-        text = file.read(length)
-        try:
-            header = json.loads(text)
-            metadata = header.pop("__metadata__", {})
-            tensors = {
-                name: TensorInfo(DTYPES[info["dtype"]], tuple(info["shape"]), *(8 + length + o for o in info["data_offsets"]))
-                for name, info in header.items()
-            }
-        except KeyError as error:
-            raise CheckpointError(
-                f"{path} stores tensors as {error}, a type that this pack cannot read; use a float32 or float16 file."
-            ) from None
-        except (ValueError, TypeError, AttributeError):
-            raise _damaged(path, file, cut=False) from None
-        expected = max((info.end for info in tensors.values() if _is_whole(info)), default=8 + length)
-        if size < expected:
-            raise CheckpointError(f"{path} has {size:,} of {expected:,} bytes: the download broke off; download the file again.")
-        if size > expected or not all(map(_is_whole, tensors.values())):
-            raise _damaged(path, file, cut=False)
-    if not tensors:
-        raise CheckpointError(f"{path} holds no tensors; download the file again.")
-    return tensors, metadata
+    try:
+        with safe_open(path, framework="pt") as file:
+            if not file.keys():
+                raise CheckpointError(f"{path} holds no tensors; download the file again.")
+            yield file
+    except SafetensorError as error:
+        raise _damaged(path, str(error)) from None
+
+
+def read_metadata(path: str | os.PathLike) -> dict[str, str]:
+    """The texts in the header of a safetensors file. Raises CheckpointError as `open_safetensors` does."""
+    with open_safetensors(path) as file:
+        return file.metadata() or {}
 
 
 def read_state_dict(path: str | os.PathLike) -> dict[str, Tensor]:
@@ -98,22 +62,16 @@ def read_state_dict(path: str | os.PathLike) -> dict[str, Tensor]:
     """
     path = _existing(path)
     if path.suffix.lower() in SAFETENSORS:
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
-        read_header(path)
-        try:
-            return load_file(path, device="cpu")
-        except SafetensorError:
-            with path.open("rb") as file:
-                raise _damaged(path, file, cut=False) from None
+        with open_safetensors(path) as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     return unwrap(_read_pickle(path), path)
 
 
 def read_shapes(path: str | os.PathLike) -> dict[str, tuple[int, ...]]:
     """Names and shapes of the tensors of a checkpoint file. Raises CheckpointError as `read_state_dict` does."""
     if Path(path).suffix.lower() in SAFETENSORS:
-        return {name: info.shape for name, info in read_header(path)[0].items()}
+        with open_safetensors(path) as file:
+            return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
     return shapes_of(read_state_dict(path))
 
 
@@ -210,25 +168,21 @@ def _any(names: Iterable[str], pattern: str) -> bool:
     return any(search(name) for name in names)
 
 
-def _is_whole(info: TensorInfo) -> bool:
-    """Whether the numbers of a header's entry can be, and agree."""
-    numbers = (*info.shape, info.start, info.end)
-    if not all(isinstance(n, int) and n >= 0 for n in numbers):
-        return False
-    return info.end - info.start == math.prod(info.shape) * info.dtype.itemsize
-
-
 def _existing(path: str | os.PathLike) -> Path:
     path = Path(path)
-    if path.is_dir():
+    if os.path.isdir(path):
         raise CheckpointError(f"{path} is a folder; choose the weights file in it.")
-    if not path.is_file():
-        raise CheckpointError(f"{path} does not exist; check the path, or refresh the list of files.")
+    if not os.path.isfile(path):
+        raise CheckpointError(f"{path} does not exist or cannot be reached; check the path, or refresh the list of files.")
     if path.suffix.lower() not in SUFFIXES:
         raise CheckpointError(
             f"{path} is not a weights file: its name ends in {path.suffix or 'nothing'}, expected one of {' '.join(SUFFIXES)}."
         )
-    return path
+    try:
+        with path.open("rb"):
+            return path
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read ({error.strerror}); check its permissions and its disk.") from None
 
 
 def _read_pickle(path: Path) -> Any:
@@ -244,8 +198,7 @@ def _read_pickle(path: Path) -> Any:
             ) from None
     except Exception:  # what a damaged pickle raises depends on where it is damaged
         logging.debug("Reading %s failed", path, exc_info=True)
-    with path.open("rb") as file:
-        raise _damaged(path, file, cut=False)
+    raise _damaged(path)
 
 
 def _calls_code(path: Path) -> bool:
@@ -257,15 +210,20 @@ def _calls_code(path: Path) -> bool:
             return False
 
 
-def _damaged(path: Path, file: BinaryIO, cut: bool) -> CheckpointError:
-    file.seek(0)
-    start = file.read(200)
+def _damaged(path: Path, reason: str = "") -> CheckpointError:
+    """What is wrong with a file, told from its first bytes and from the reason that safetensors gives."""
+    with path.open("rb") as file:
+        start = file.read(200)
     if not start:
         return CheckpointError(f"{path} is empty; download the file again.")
     if b"git-lfs" in start:
         return CheckpointError(f"{path} is a Git LFS pointer, not the weights; fetch the file itself (git lfs pull) or download it.")
-    if start.lstrip()[:1] == b"<":
+    if re.match(rb"\s*<[!?a-zA-Z]", start):
         return CheckpointError(f"{path} is a web page, not weights; download the file itself.")
-    if cut:
-        return CheckpointError(f"{path} ends inside its header: the download broke off; download the file again.")
+    if re.search(r"incomplete ?metadata|invalid ?header ?length", reason, re.IGNORECASE):
+        size = path.stat().st_size
+        return CheckpointError(f"{path} has {size:,} bytes, not as many as its header says: the download broke off; download it again.")
+    if unknown := re.search(r"unknown variant `(\w+)`|Dtype not understood: (\w+)", reason):
+        stored = unknown[1] or unknown[2]
+        return CheckpointError(f"{path} stores tensors as {stored}, a type that this pack cannot read; use a float32 or float16 file.")
     return CheckpointError(f"{path} is damaged or not the kind of file that its name says; download it again.")

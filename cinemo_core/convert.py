@@ -2,28 +2,29 @@
 
     python -m cinemo_core.convert SRC DST.safetensors [--dtype fp16|bf16|fp32|keep] [--force]
 
-SRC is a checkpoint folder in diffusers layout, a UNet folder, or a weights file. Tensors pass through memory one at a
-time. The result appears under its name only when it is whole.
+SRC is a checkpoint folder in diffusers layout, a UNet folder, or a weights file. Memory holds one tensor at a time; converting
+to another type takes the file's size once more on the disk. The result appears under its name only when it is whole.
 """
 
 import argparse
 import json
+import mmap
 import os
 import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Iterable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
-from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
 from torch import Tensor
 
-from .checkpoint import DTYPES, SAFETENSORS, TensorInfo, read_header, read_state_dict
+from .checkpoint import SAFETENSORS, read_state_dict
 from .errors import CheckpointError, CinemoError, InputError
 from .file_mode import allow_others
 from .folder import UNET, find_weights
@@ -32,83 +33,46 @@ from .models.cinemo.recognise import recognise
 
 FORMAT_VERSION = "1"
 TARGET_DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32, "keep": None}
-DTYPE_NAMES = {dtype: name for name, dtype in DTYPES.items()}
-SMALL = 4096  # bytes; tensors up to this size are read at once, so that buffers can be checked
-ALIGNMENT = 8  # of the tensors in the file
-
-
-class Target(NamedTuple):
-    """One tensor to write: what stands for it in memory, and the type to write it in."""
-
-    name: str
-    tensor: Tensor
-    dtype: torch.dtype
 
 
 def convert(source: Path, target: Path, dtype: torch.dtype | None, force: bool, progress: Callable[[int, int], None]) -> None:
-    """Write `target` from `source` in `dtype`, or in each tensor's own if None; progress gets bytes written and in total.
+    """Write `target` from `source` in `dtype`, or in each tensor's own if None.
 
+    progress gets bytes converted and bytes to convert; it is not called where nothing changes its type.
     Raises CheckpointError for a source that is not a whole Cinemo UNet, InputError for a target that cannot be written.
     """
     if target.suffix.lower() not in SAFETENSORS:
         raise InputError(f"{target} does not end in .safetensors; give the file to write such a name.")
-    if target.exists() and not force:
+    if os.path.exists(target) and not force:
         raise InputError(f"{target} exists; choose another name, or pass --force to replace it.")
-    if not target.parent.is_dir():
+    if not os.path.isdir(target.parent):
         raise InputError(f"{target.parent} is not a folder; create it first.")
     weights = find_unet(source)
-
-    with ExitStack() as stack:
-        if weights.suffix.lower() in SAFETENSORS:
-            tensors, load = open_lazily(weights, stack.enter_context(weights.open("rb")))
-        else:
-            tensors, load = read_state_dict(weights), lambda tensor: tensor
-        unet, config = recognise(weights, tensors)
-        targets = [Target(name, t, t.dtype if dtype is None or not t.is_floating_point() else dtype) for name, t in unet.items()]
-        targets.sort(key=lambda t: (-t.dtype.itemsize, t.name))  # the widest first: each then lies at a multiple of its size
-        header = make_header(
-            targets,
-            {
-                "format": "pt",
-                "cinemo.format_version": FORMAT_VERSION,
-                "cinemo.source_layout": layout_of(tensors),
-                "cinemo.dtype": next((name for name, d in TARGET_DTYPES.items() if d is dtype), "keep"),
-                "cinemo.config": json.dumps(asdict(config)),
-            },
-        )
-        size = sum(t.tensor.numel() * t.dtype.itemsize for t in targets)
-        free = shutil.disk_usage(target.parent).free
-        if free < size + len(header):
-            raise InputError(
-                f"{target.parent} has {free / 1e9:.1f} GB free, {size / 1e9:.1f} GB are needed; free some space or choose another disk."
-            )
-        write_atomically(target, lambda file: write_tensors(file, header, targets, load, progress))
+    tensors = read_state_dict(weights)
+    unet, config = recognise(weights, tensors)
+    types = {name: t.dtype if dtype is None or not t.is_floating_point() else dtype for name, t in unet.items()}
+    metadata = {
+        "format": "pt",
+        "cinemo.format_version": FORMAT_VERSION,
+        "cinemo.source_layout": layout_of(tensors),
+        "cinemo.dtype": next((name for name, d in TARGET_DTYPES.items() if d is dtype), "keep"),
+        "cinemo.config": json.dumps(asdict(config)),
+    }
+    check_space(target.parent, unet, types)
+    with cast(unet, types, target.parent, progress) as ready, replaced_when_whole(target) as part:
+        try:
+            save_file(ready, part, metadata)
+        except SafetensorError as error:
+            raise InputError(f"{target} cannot be written ({error}); free some space or choose another disk.") from None
 
 
 def find_unet(source: Path) -> Path:
     """The UNet's weights file for a checkpoint folder, a UNet folder or a file. Raises CheckpointError if there is none."""
-    if not source.exists():
-        raise CheckpointError(f"{source} does not exist; give a checkpoint folder, a UNet folder or a weights file.")
-    if not source.is_dir():
+    if not os.path.exists(source):
+        raise CheckpointError(f"{source} does not exist or cannot be reached; give a checkpoint folder, a UNet folder or a weights file.")
+    if not os.path.isdir(source):
         return source
-    return find_weights(source / UNET if (source / UNET).is_dir() else source)
-
-
-def open_lazily(path: Path, file: BufferedReader) -> tuple[dict[str, Tensor], Callable[[Tensor], Tensor]]:
-    """Stand-ins without data for the tensors of a safetensors file, and a function that reads the tensor one stands for."""
-    infos, _ = read_header(path)
-
-    def read(info: TensorInfo) -> Tensor:
-        data = bytearray(info.end - info.start)
-        file.seek(info.start)
-        file.readinto(data)
-        return torch.frombuffer(data, dtype=info.dtype).reshape(info.shape)
-
-    tensors = {
-        name: read(i) if 0 < i.end - i.start <= SMALL else torch.empty(i.shape, dtype=i.dtype, device="meta") for name, i in infos.items()
-    }
-    sources = {id(tensor): infos[name] for name, tensor in tensors.items()}
-    return tensors, lambda tensor: read(sources[id(tensor)])
+    return find_weights(source / UNET if os.path.isdir(source / UNET) else source)
 
 
 def layout_of(keys: Iterable[str]) -> str:
@@ -117,44 +81,64 @@ def layout_of(keys: Iterable[str]) -> str:
     return "diffusers" if any(key.startswith("down_blocks.") for key in keys) else "ldm"
 
 
-def make_header(targets: list[Target], metadata: dict[str, str]) -> bytes:
-    """The header of a safetensors file, its length included."""
-    header: dict[str, dict] = {"__metadata__": metadata}
-    end = 0
-    for name, tensor, dtype in targets:
-        start, end = end, end + tensor.numel() * dtype.itemsize
-        header[name] = {"dtype": DTYPE_NAMES[dtype], "shape": list(tensor.shape), "data_offsets": [start, end]}
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % ALIGNMENT)
-    return len(text).to_bytes(8, "little") + text
+def check_space(folder: Path, unet: Mapping[str, Tensor], types: Mapping[str, torch.dtype]) -> None:
+    """Raise InputError unless the disk holds the file and, next to it, what is converted."""
+    sizes = {name: tensor.numel() * types[name].itemsize for name, tensor in unet.items()}
+    needed = sum(sizes.values()) + sum(sizes[name] for name, tensor in unet.items() if tensor.dtype != types[name])
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise InputError(
+            f"{folder} has {free / 1e9:.1f} GB free, {needed / 1e9:.1f} GB are needed; free some space or choose another disk."
+        )
 
 
-def write_tensors(
-    file: BinaryIO, header: bytes, targets: list[Target], load: Callable[[Tensor], Tensor], progress: Callable[[int, int], None]
-) -> None:
-    file.write(header)
-    done = percent = 0
-    total = sum(t.tensor.numel() * t.dtype.itemsize for t in targets)
-    for name, stand_in, dtype in targets:
-        tensor = load(stand_in)
-        out = tensor.to(dtype)
-        if dtype == torch.float16 and tensor.dtype != dtype and out.isinf().any() and not tensor.isinf().any():
-            raise CheckpointError(f"{name} reaches {tensor.abs().max():.3g}, more than float16 holds; convert with --dtype bf16 or fp32.")
-        data = out.contiguous().reshape(-1).view(torch.uint8).numpy().data
-        file.write(data)
-        done += data.nbytes
-        if 100 * done // total > percent:
-            percent = 100 * done // total
-            progress(done, total)
+@contextmanager
+def cast(
+    unet: Mapping[str, Tensor], types: Mapping[str, torch.dtype], folder: Path, progress: Callable[[int, int], None]
+) -> Iterator[dict[str, Tensor]]:
+    """The tensors in their types, contiguous and each with memory of its own, as safetensors takes them.
+
+    It takes them all at once. What must be copied goes into a temporary file that stands for memory, so that a checkpoint
+    may be larger than the memory. Raises CheckpointError for values that float16 cannot hold.
+    """
+    ready, copied, addresses = {}, [], set()
+    for name, tensor in unet.items():
+        whole = tensor.dtype == types[name] and tensor.is_contiguous() and tensor.data_ptr() not in addresses
+        addresses.add(tensor.data_ptr())
+        if whole or not tensor.numel():
+            ready[name] = tensor.to(types[name])
+        else:
+            copied.append(name)
+    copied.sort(key=lambda name: -types[name].itemsize)  # the widest first: each is then aligned
+    total = sum(unet[name].numel() * types[name].itemsize for name in copied)
+    with tempfile.TemporaryFile(dir=folder) as file:
+        file.truncate(total)
+        memory = mmap.mmap(file.fileno(), total) if total else None
+        done = percent = 0
+        for name in copied:
+            tensor = unet[name]
+            out = torch.frombuffer(memory, dtype=types[name], count=tensor.numel(), offset=done).reshape(tensor.shape)
+            out.copy_(tensor)
+            if out.dtype == torch.float16 != tensor.dtype and out.isinf().any() and not tensor.isinf().any():
+                raise CheckpointError(
+                    f"{name} reaches {tensor.abs().max():.3g}, more than float16 holds; convert with --dtype bf16 or fp32."
+                )
+            ready[name] = out
+            done += out.nbytes
+            if 100 * done // total > percent:
+                percent = 100 * done // total
+                progress(done, total)
+        yield ready
 
 
-def write_atomically(target: Path, write: Callable[[BinaryIO], None]) -> None:
-    """Let `write` fill a temporary file beside the target, and put it in its place only when it is on the disk."""
+@contextmanager
+def replaced_when_whole(target: Path) -> Iterator[Path]:
+    """A temporary file next to the target to write to; it takes the target's place when it is on the disk."""
     handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
+    os.close(handle)
     try:
-        with os.fdopen(handle, "wb") as file:
-            write(file)
-            file.flush()
+        yield Path(name)
+        with open(name, "rb+") as file:
             os.fsync(file.fileno())
         allow_others(Path(name))
         os.replace(name, target)
@@ -165,7 +149,7 @@ def write_atomically(target: Path, write: Callable[[BinaryIO], None]) -> None:
 
 def show_progress(done: int, total: int) -> None:
     end = "\n" if done == total else ""
-    print(f"\r{100 * done // total} % of {total / 1e6:,.0f} MB", end=end, file=sys.stderr, flush=True)
+    print(f"\r{100 * done // total} % of {total / 1e6:,.0f} MB converted", end=end, file=sys.stderr, flush=True)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from .checkpoint import SAFETENSORS, SUFFIXES
-from .errors import CheckpointError
+from .errors import CheckpointError, CinemoError
+from .text_files import read_text
+from .walk import files_in
 
 UNET = "unet"
 # File names that diffusers and transformers write, preferred first.
@@ -43,11 +45,13 @@ class Bundle:
 def read_bundle(folder: str | os.PathLike) -> Bundle:
     """The parts of a checkpoint folder. Raises CheckpointError unless it holds exactly one UNet."""
     folder = Path(folder)
-    if not folder.is_dir():
-        raise CheckpointError(f"{folder} is not a folder; choose the folder that holds unet/, vae/ and text_encoder/.")
+    if not os.path.isdir(folder):
+        raise CheckpointError(
+            f"{folder} is not a folder, or cannot be reached; choose the folder that holds unet/, vae/ and text_encoder/."
+        )
 
     def part(name: str) -> Path | None:
-        return folder / name if (folder / name).is_dir() else None
+        return folder / name if os.path.isdir(folder / name) else None
 
     if part(UNET) is None:
         raise CheckpointError(
@@ -62,7 +66,7 @@ def read_bundle(folder: str | os.PathLike) -> Bundle:
         vae_temporal=part("vae_temporal_decoder"),
         text_encoder=part("text_encoder"),
         tokenizer=part("tokenizer"),
-        scheduler=scheduler if scheduler.is_file() else None,
+        scheduler=scheduler if os.path.isfile(scheduler) else None,
     )
 
 
@@ -77,6 +81,9 @@ def find_weights(folder: str | os.PathLike) -> Path:
     if standard is not None:
         return standard
     if not files:
+        unreachable = next((f for f in files_in(folder) if f.suffix.lower() in SUFFIXES), None)
+        if unreachable:
+            raise CheckpointError(f"{unreachable} is a link that leads nowhere, or cannot be reached; download the file again.")
         raise CheckpointError(
             f"{folder} holds no weights; put diffusion_pytorch_model.safetensors (or .bin) of that part of the checkpoint there."
         )
@@ -93,20 +100,19 @@ def find_weights(folder: str | os.PathLike) -> Path:
 
 def weights_in(folder: Path) -> list[Path]:
     """Weights files directly in a folder, sorted by name; none if it cannot be listed."""
-    try:
-        return sorted(f for f in folder.iterdir() if f.suffix.lower() in SUFFIXES and f.is_file())
-    except OSError:
-        return []
+    return [file for file in files_in(folder) if file.suffix.lower() in SUFFIXES and os.path.isfile(file)]
 
 
 def read_config(part: Path | None, name: str = "config.json") -> dict[str, Any]:
     """The JSON configuration in the folder of a part; empty if there is none. Raises CheckpointError if it is damaged."""
     path = None if part is None else part / name
-    if path is None or not path.is_file():
+    if path is None or not os.path.isfile(path):
         return {}
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError):
+        config = json.loads(read_text(path))
+    except CinemoError as error:
+        raise CheckpointError(str(error)) from None
+    except ValueError:
         config = None
     if not isinstance(config, dict):
         raise CheckpointError(f"{path} is not a JSON object; download it again.")

@@ -4,8 +4,11 @@ The pack is a package by its root `__init__.py`, and ComfyUI imports it under a 
 as `cinemo_pack`; registering that name here keeps relative imports intact and every module loaded once.
 """
 
+import contextlib
+import os
 import signal
 import sys
+import tempfile
 import types
 from pathlib import Path
 
@@ -53,3 +56,36 @@ def same_draws() -> None:
 @pytest.fixture(scope="session")
 def root() -> Path:
     return ROOT
+
+
+class Nobody:
+    """A folder that everybody may read, and a context in which its permissions count: those of root never do.
+
+    Whatever is imported inside must be imported before, as the environment may not be everybody's.
+    """
+
+    ID = 65534  # "nobody" on Linux and, as -2, on macOS
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @contextlib.contextmanager
+    def __call__(self):
+        before = os.geteuid()
+        if before == 0:
+            os.seteuid(self.ID)
+        try:
+            yield
+        finally:
+            os.seteuid(before)
+
+
+@pytest.fixture
+def as_nobody():
+    if not hasattr(os, "geteuid"):
+        pytest.skip("Windows has other permissions")
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Nobody(Path(folder))
+        for path in Path(folder).rglob("*"):  # so that it can be removed
+            path.chmod(0o755)

@@ -3,6 +3,8 @@
 Listed anew at each call, so that a new file shows up at the next refresh. Names have forward slashes on every system.
 """
 
+import logging
+import os
 from pathlib import Path
 
 import comfy.utils
@@ -10,9 +12,10 @@ import folder_paths
 import torch
 
 from .. import included, published
-from ..checkpoint import SAFETENSORS, SUFFIXES, read_header, read_state_dict
+from ..checkpoint import SAFETENSORS, SUFFIXES, read_shapes, read_state_dict
 from ..errors import CheckpointError
 from ..folder import UNET, Bundle, find_weights, read_bundle, weights_in
+from ..walk import folders_in, is_hidden
 
 MAX_DEPTH = 5  # of a checkpoint in a diffusers folder; a download cache nests three deep
 
@@ -63,7 +66,7 @@ def resolve_unet(name: str) -> str:
     if name not in found:
         raise CheckpointError(_no_unet(name, found))
     path = found[name]
-    return str(find_weights(path) if path.is_dir() else path)
+    return str(find_weights(path) if os.path.isdir(path) else path)
 
 
 def resolve_bundle(name: str) -> Bundle:
@@ -84,7 +87,7 @@ def read_weights(path: str) -> dict[str, torch.Tensor]:
     """
     if Path(path).suffix.lower() not in SAFETENSORS:
         return read_state_dict(path)
-    read_header(path)
+    read_shapes(path)
     return comfy.utils.load_torch_file(path)
 
 
@@ -107,42 +110,52 @@ def _choose(found: dict[str, Path]) -> str:
 
 def _unets() -> dict[str, Path]:
     found: dict[str, Path] = {}
-    for name in folder_paths.get_filename_list("diffusion_models"):
+    for name in _listed("diffusion_models"):
         path = folder_paths.get_full_path("diffusion_models", name)
-        if path is not None and Path(name).suffix.lower() in SUFFIXES:
+        if path is not None and Path(name).suffix.lower() in SUFFIXES and not is_hidden(Path(name).name):
             found.setdefault(Path(name).as_posix(), Path(path))
     for name, folder in _diffusers_folders():
-        if (folder / UNET).is_dir():
+        if os.path.isdir(folder / UNET):
             found.setdefault(f"{name}/{UNET}", folder / UNET)
         else:
             found.setdefault(name, folder)
     return found
 
 
+def _listed(kind: str) -> list[str]:
+    """ComfyUI's own list, which raises where a folder's disk went away; then this pack lists none rather than not loading."""
+    try:
+        return folder_paths.get_filename_list(kind)
+    except OSError as error:
+        logging.warning("The files of models/%s cannot be listed (%s).", kind, error)
+        return []
+
+
 def _bundles() -> dict[str, Path]:
     found: dict[str, Path] = {}
     for name, folder in _diffusers_folders():
-        if (folder / UNET).is_dir():
+        if os.path.isdir(folder / UNET):
             found.setdefault(name, folder)
     return found
 
 
 def _diffusers_folders() -> list[tuple[str, Path]]:
-    """Name and path of every folder that holds unet/ or weights, not looking inside those."""
+    """Name and path of every folder that holds unet/ or weights, not looking inside those.
+
+    Links are followed, except to a folder that holds the link; two names of one folder are both listed, as ComfyUI does.
+    """
     found = []
     for root in map(Path, folder_paths.get_folder_paths("diffusers")):
         waiting = [(root, 0)]
         while waiting:
             folder, depth = waiting.pop(0)
-            if (folder / UNET).is_dir() or weights_in(folder):
+            if os.path.isdir(folder / UNET) or weights_in(folder):
                 found.append((folder.relative_to(root).as_posix() if depth else root.name, folder))
-            elif depth < MAX_DEPTH and not (folder / "model_index.json").is_file():  # a pipeline without a UNet
-                waiting += [(child, depth + 1) for child in _subfolders(folder)]
+            elif depth < MAX_DEPTH and not os.path.isfile(folder / "model_index.json"):  # a pipeline without a UNet
+                waiting += [(child, depth + 1) for child in folders_in(folder) if not _holds(child, folder)]
     return found
 
 
-def _subfolders(folder: Path) -> list[Path]:
-    try:
-        return sorted(child for child in folder.iterdir() if child.is_dir() and not child.name.startswith("."))
-    except OSError:
-        return []
+def _holds(child: Path, folder: Path) -> bool:
+    """Whether a folder's child is a link to the folder itself, or to one above it."""
+    return Path(os.path.realpath(folder)).is_relative_to(os.path.realpath(child))

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from ..checkpoint import read_header
+from ..checkpoint import read_metadata
 from ..convert import TARGET_DTYPES, convert, show_progress
 from ..errors import CheckpointError, InputError
 from ..published import IMAGE_VAE, PARTS, REPOSITORY, UNET
@@ -19,7 +19,6 @@ from .hub import RemoteFile, Repository, fetch, is_whole, list_repository
 
 SCRATCH = ".download"
 CONVERTED = f"{UNET.folder}/diffusion_pytorch_model.safetensors"
-HALF = ("fp16", "bf16")  # half of the published fp32
 
 
 class Request(NamedTuple):
@@ -98,7 +97,7 @@ def is_converted(request: Request) -> bool:
     if not target.exists():
         return False
     try:
-        found = read_header(target)[1].get("cinemo.dtype", "another type")
+        found = read_metadata(target).get("cinemo.dtype", "another type")
     except CheckpointError as error:
         raise InputError(f"{error} To convert it anew, delete it first.") from None
     if found != request.dtype:
@@ -112,7 +111,7 @@ def check_space(request: Request, downloads: list[RemoteFile], scratch: Path, pl
     """How much is still to come, as a line. Raises InputError if the disk cannot hold it and, beside it, the converted UNet."""
     there = [partial(scratch, file) for file in downloads]
     needed = sum(file.size for file in downloads) - sum(path.stat().st_size for path in there if path.exists())
-    converted = 0 if not plan.convert else plan.original.size // (2 if request.dtype in HALF else 1)
+    converted = plan.original.size if plan.convert else 0  # half of it twice for a half type: the file, and what is converted
     free = shutil.disk_usage(scratch).free
     sizes = f"{needed / 1e9:.2f} to download, {converted / 1e9:.2f} for the converted UNet"
     if free < needed + converted:

@@ -62,7 +62,7 @@ def make_settings(args: argparse.Namespace) -> Settings:
 
 def run(args: argparse.Namespace) -> int:
     settings = make_settings(args)
-    if args.output and not args.output.parent.is_dir():
+    if args.output and not os.path.isdir(args.output.parent):
         raise InputError(f"{args.output.parent} is not a folder; create it first.")
     try:
         from accelerate import PartialState

@@ -1,18 +1,19 @@
 """What belongs to a generated clip: its caption, from a CSV or JSONL file, and its input image, from a folder."""
 
-import csv
-import io
-import json
-from collections.abc import Iterable, Mapping, Sequence
+import os
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-from PIL import Image
 
 from ..errors import InputError
-from ..lists import readable
-from .clips import IMAGES, UNREADABLE, VIDEOS, Clip, read_image
+from ..media.errors import BadMedia
+from ..media.pictures import check_picture, read_picture
+from ..media.videos import ANIMATED, SUFFIXES, is_picture
+from ..text_files import read_rows
+from ..walk import files_below
+from .clips import Clip
 
 COLUMNS = ("video", "caption")
 NAMED = 3  # clips named in an error, of those that lack something
@@ -25,30 +26,15 @@ def read_captions(path: Path) -> dict[str, str]:
 
     Raises InputError for a file that is missing, of another kind, has a row without both, or two captions for one video.
     """
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise InputError(f"{path} does not exist; give a CSV or JSONL file with {' and '.join(COLUMNS)}.")
     captions: dict[str, str] = {}
-    for number, row in enumerate(_rows(path), start=1):
-        if not isinstance(row, Mapping) or not all(isinstance(row.get(column), str) and row[column].strip() for column in COLUMNS):
-            raise InputError(f"Row {number} of {path} is {row!r}; every row needs {' and '.join(COLUMNS)}.")
-        video = Path(row["video"].strip())
-        name, caption = (video.with_suffix("") if video.suffix.lower() in VIDEOS else video).as_posix(), row["caption"].strip()
+    for line, row in read_rows(path, COLUMNS):
+        video, caption = Path(row["video"].strip()), row["caption"].strip()
+        name = (video.with_suffix("") if video.suffix.lower() in (*SUFFIXES, ANIMATED) else video).as_posix()
         if captions.setdefault(name, caption) != caption:
-            raise InputError(f"Row {number} of {path} gives {name} another caption than a row before; keep the one it was generated from.")
+            raise InputError(f"Line {line} of {path} gives {name} another caption than a line before; keep that of the clip.")
     return captions
-
-
-def _rows(path: Path) -> Sequence[object]:
-    with readable(path):
-        text = path.read_text(encoding="utf-8-sig")
-        if path.suffix.lower() == ".csv":
-            return list(csv.DictReader(io.StringIO(text, newline="")))
-    if path.suffix.lower() == ".jsonl":
-        try:
-            return [json.loads(line) for line in text.split("\n") if line.strip()]
-        except ValueError as error:
-            raise InputError(f"{path} is not JSONL ({error}); write one JSON object per line.") from None
-    raise InputError(f"{path} is neither .csv nor .jsonl; give captions in one of these.")
 
 
 def find_images(folder: Path) -> dict[str, Path]:
@@ -57,12 +43,11 @@ def find_images(folder: Path) -> dict[str, Path]:
     Raises InputError for a folder without images, and for two of one name.
     """
     images: dict[str, Path] = {}
-    for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() in IMAGES:
-            name = path.relative_to(folder).with_suffix("").as_posix()
-            if name in images:
-                raise InputError(f"{images[name]} and {path} belong to the same clip; remove one of them.")
-            images[name] = path
+    for path in sorted(filter(is_picture, files_below(folder))):
+        name = path.relative_to(folder).with_suffix("").as_posix()
+        if name in images:
+            raise InputError(f"{images[name]} and {path} belong to the same clip; remove one of them.")
+        images[name] = path
     if not images:
         raise InputError(f"{folder} holds no images; give the folder of the input images, each named like its generated clip.")
     return images
@@ -72,22 +57,21 @@ def check_images(images: Iterable[Path]) -> None:
     """Raise InputError for a file that is no image or is damaged where it can be seen without decoding it."""
     for path in images:
         try:
-            with Image.open(path) as image:
-                image.verify()
-        except UNREADABLE as error:
-            raise _broken(path, error) from error
+            check_picture(path)
+        except BadMedia as error:
+            raise _broken(error) from error
 
 
 def read_input_image(path: Path) -> np.ndarray:
     """An input image, uint8 [h, w, 3]. Raises InputError for one that cannot be read."""
     try:
-        return read_image(path)
-    except UNREADABLE as error:
-        raise _broken(path, error) from error
+        return np.array(read_picture(path))
+    except BadMedia as error:
+        raise _broken(error) from error
 
 
-def _broken(path: Path, error: Exception) -> InputError:
-    return InputError(f"The input image {path} cannot be read ({error}); replace it.")
+def _broken(error: BadMedia) -> InputError:
+    return InputError(f"The input image {error}; replace it.")
 
 
 def for_clips(clips: Iterable[Clip], found: Mapping[str, T], what: str, where: Path) -> dict[str, T]:

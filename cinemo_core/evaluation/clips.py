@@ -5,26 +5,19 @@ less in the folder changes nothing for the others.
 """
 
 import hashlib
-import re
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 
 from ..errors import InputError
+from ..media.errors import BadMedia
+from ..media.videos import ANIMATED, SUFFIXES, is_picture, is_video, read_frames
 from ..resize import resize_image
-
-VIDEOS = frozenset({".avi", ".flv", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ogv", ".ts", ".webm", ".wmv"})
-IMAGES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
-
-UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)  # what Pillow raises for files that are no images
-
-
-class BadClipError(Exception):
-    """A clip cannot be used; the text says why. The evaluation counts and names it and goes on."""
+from ..walk import files_below
 
 
 @dataclass(frozen=True)
@@ -48,40 +41,15 @@ class ClipReader:
     seed: int = 0
 
     def read(self, clip: Clip) -> np.ndarray:
-        """The clip as uint8 [frames, height, width, 3]. Raises BadClipError with the reason if it cannot be had."""
-        import av
+        """The clip as uint8 [frames, height, width, 3]. Raises BadMedia with the reason if it cannot be had."""
+        frames = read_frames(clip.path, lambda count: self.window(clip, count))
+        return np.stack([self.fit(np.array(frame)) for frame in frames])
 
-        try:
-            return self._read_folder(clip) if clip.path.is_dir() else self._read_video(clip)
-        except (av.FFmpegError, *UNREADABLE) as error:
-            raise BadClipError(f"cannot be read: {getattr(error, 'strerror', None) or error}") from error
-
-    def _read_video(self, clip: Clip) -> np.ndarray:
-        import av
-
-        with av.open(str(clip.path), metadata_errors="ignore") as container:
-            if not container.streams.video:
-                raise BadClipError("has no video stream")
-            available = sum(packet.size > 0 for packet in container.demux(video=0))  # reads the file without decoding it
-        wanted = self._window(clip, available)
-        chosen = []
-        with av.open(str(clip.path), metadata_errors="ignore") as container:
-            container.streams.video[0].thread_type = "AUTO"
-            for index, frame in enumerate(container.decode(video=0)):
-                if index in wanted:
-                    chosen.append(self.fit(frame.to_ndarray(format="rgb24")))
-                if len(chosen) == self.frames:
-                    return np.stack(chosen)
-        raise BadClipError(f"breaks off after {len(chosen)} of the {self.frames} frames asked for")
-
-    def _read_folder(self, clip: Clip) -> np.ndarray:
-        files = sorted((file for file in clip.path.iterdir() if file.suffix.lower() in IMAGES), key=_in_number_order)
-        return np.stack([self.fit(read_image(files[index])) for index in self._window(clip, len(files))])
-
-    def _window(self, clip: Clip, available: int) -> range:
+    def window(self, clip: Clip, available: int) -> range:
+        """The frames to take of a clip. Raises BadMedia if it has too few."""
         span = (self.frames - 1) * self.stride + 1
         if available < span:
-            raise BadClipError(f"has {available} frames, {span} are needed")
+            raise BadMedia(clip.path, f"has {available} frames, {span} are needed")
         start = draw(self.seed, f"start of {clip.name}") % (available - span + 1) if self.random_start else 0
         return range(start, start + span, self.stride)
 
@@ -94,16 +62,16 @@ class ClipReader:
 
 
 def find_clips(folder: Path) -> list[Clip]:
-    """All clips below a folder: video files, and folders that hold images. Raises InputError if there are none."""
-    if not folder.is_dir():
-        raise InputError(f"{folder} is not a folder; give one with videos, or with subfolders of frame images.")
-    files = [path for path in folder.rglob("*") if path.is_file()]
-    videos = {path for path in files if path.suffix.lower() in VIDEOS}
-    frames = {path.parent for path in files if path.suffix.lower() in IMAGES} - {folder}
-    clips = [Clip(path.relative_to(folder).with_suffix("").as_posix(), path) for path in videos]
-    clips += [Clip(path.relative_to(folder).as_posix(), path) for path in frames]
+    """All clips below a folder: videos, and folders that hold pictures. Raises InputError if there are none."""
+    if not os.path.isdir(folder):
+        raise InputError(f"{folder} is not a folder, or cannot be reached; give one with videos, or with subfolders of frame images.")
+    files = list(files_below(folder))
+    clips = [Clip(path.relative_to(folder).with_suffix("").as_posix(), path) for path in files if is_video(path)]
+    folders = {path.parent for path in files if is_picture(path)} - {folder}
+    clips += [Clip(path.relative_to(folder).as_posix(), path) for path in folders]
     if not clips:
-        raise InputError(f"{folder} holds no clips; expected video files ({', '.join(sorted(VIDEOS))}) or subfolders of frame images.")
+        videos = ", ".join((*SUFFIXES, f"animated {ANIMATED}"))
+        raise InputError(f"{folder} holds no clips; expected video files ({videos}) or subfolders of frame images.")
     clips.sort(key=lambda clip: str(clip.path))
     named: dict[str, Path] = {}
     for clip in clips:
@@ -121,14 +89,3 @@ def shuffled(clips: Iterable[Clip], seed: int) -> list[Clip]:
 def draw(seed: int, text: str) -> int:
     """A whole number that looks random and hangs on nothing but the seed and the text."""
     return int.from_bytes(hashlib.sha256(f"{seed} {text}".encode(errors="surrogateescape")).digest()[:8], "big")
-
-
-def read_image(path: Path) -> np.ndarray:
-    """An image file as uint8 [h, w, 3]. Raises one of UNREADABLE where it is none."""
-    with Image.open(path) as image:
-        return np.asarray(image.convert("RGB"))
-
-
-def _in_number_order(path: Path) -> list[tuple[int, str]]:
-    """frame_2 comes before frame_10."""
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", path.name)]

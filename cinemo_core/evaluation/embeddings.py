@@ -4,6 +4,7 @@ CLIP comes from transformers, DreamSim from its own package or from a TorchScrip
 local path and never from a hub.
 """
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from pickle import UnpicklingError
@@ -87,7 +88,7 @@ class InputConformity:
     def __init__(self, path: Path, device: torch.device):
         self.path = path
         self.device = device
-        self.embed = _dreamsim_package(path, device) if path.is_dir() else load(self.name, path, device)
+        self.embed = _dreamsim_package(path, device) if os.path.isdir(path) else load(self.name, path, device)
         self.width = self._embed([np.zeros((8, 8, 3), np.uint8)] * 2).shape[1]
 
     def __call__(self, image: np.ndarray, frames: np.ndarray) -> float:
@@ -103,8 +104,8 @@ class InputConformity:
 
 def _dreamsim_package(folder: Path, device: torch.device) -> Callable[[torch.Tensor], torch.Tensor]:
     """The package's model, from a folder that is whole: else the package would download the rest."""
-    kind = next((kind for kind in DREAMSIM if (folder / kind.files[0]).exists()), DREAMSIM[0])
-    missing = [file for file in kind.files if not (folder / file).exists()]
+    kind = next((kind for kind in DREAMSIM if os.path.exists(folder / kind.files[0])), DREAMSIM[0])
+    missing = [file for file in kind.files if not os.path.exists(folder / file)]
     if missing:
         raise InputError(
             f"{folder} is not a whole DreamSim folder ({kind.name}), {', '.join(missing)} missing: let the dreamsim package fill it "

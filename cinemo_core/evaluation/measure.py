@@ -17,8 +17,9 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from ..errors import CinemoError, InputError
+from ..media.errors import BadMedia
 from .captions import read_input_image
-from .clips import BadClipError, Clip, ClipReader
+from .clips import Clip, ClipReader
 from .embeddings import InputConformity, TextSimilarity
 from .features import C3D, I3D, Inception
 from .frechet import Moments
@@ -73,8 +74,8 @@ class Reading(Dataset):
     def __getitem__(self, index: int) -> tuple[int, np.ndarray | str]:
         try:
             return index, self.reader.read(self.clips[index])
-        except BadClipError as error:
-            return index, str(error)
+        except BadMedia as error:
+            return index, error.reason
 
 
 def measure(

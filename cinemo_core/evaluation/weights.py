@@ -1,5 +1,6 @@
 """Which network each metric needs and where it is published. Nothing is downloaded here: people give local paths."""
 
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,11 +54,11 @@ def check_weights(metrics: Iterable[str], given: Mapping[str, Path | None]) -> d
     for metric in metrics:
         name = NETWORK_OF[metric]
         path = given.get(name)
-        if path is not None and path.exists():
+        if path is not None and os.path.exists(path):
             found[name] = path
             continue
         network = NETWORKS[name]
-        problem = f"give it with --{name}" if path is None else f"{path} does not exist"
+        problem = f"give it with --{name}" if path is None else f"{path} does not exist or cannot be reached"
         missing.append(f"{metric.upper()} needs {network.title}: {problem} ({network.what}, published at {network.where})")
     if missing:
         raise InputError(f"{'; '.join(missing)}.")

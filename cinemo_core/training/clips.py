@@ -1,6 +1,6 @@
 """Clips and what gives them. A source gives the clip of a number, always the same one; it holds no clip in memory.
 
-Clips are uint8 [f, 3, h, w] with a caption. What cannot be read raises BadClip, and the caller takes another in its place.
+Clips are uint8 [f, 3, h, w] with a caption. What cannot be read raises BadMedia, and the caller takes another in its place.
 """
 
 import json
@@ -18,16 +18,12 @@ class Clip(NamedTuple):
     caption: str
 
 
-class BadClip(Exception):
-    """This clip cannot be used; the message is the reason, with the file's name."""
-
-
 class Source(Protocol):
     def __len__(self) -> int:
         """How many different clips there are."""
 
     def clip(self, index: int, draw: int) -> Clip:
-        """Clip `index`; `draw` seeds what is drawn at random in it, such as its frame interval. Raises BadClip."""
+        """Clip `index`; `draw` seeds what is drawn at random in it, such as its frame interval. Raises BadMedia."""
 
     def identity(self) -> str:
         """A text that changes whenever the clips do."""

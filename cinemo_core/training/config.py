@@ -5,6 +5,7 @@ the documentation. Paths are relative to the TOML file.
 """
 
 import math
+import os
 import sys
 import typing
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ from ..errors import InputError
 from ..models.cinemo.config import NORM_GROUPS, CinemoConfig
 from ..models.clip_text.keys import CLIPTextConfig
 from ..motion import BUCKETS
+from ..text_files import read_text
 from .lora import ATTENTIONS
 
 SCRATCH = "scratch"
@@ -283,12 +285,11 @@ def read_toml(path: Path, kind: type[T]) -> T:
     else:
         import tomli as tomllib
 
+    if not os.path.isfile(path):
+        raise InputError(f"{path} does not exist or cannot be reached; give the TOML file that describes the run.")
     try:
-        with path.open("rb") as file:
-            table = tomllib.load(file)
-    except FileNotFoundError:
-        raise InputError(f"{path} does not exist; give the TOML file that describes the run.") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        table = tomllib.loads(read_text(path))
+    except tomllib.TOMLDecodeError as error:
         raise InputError(f"{path} is not valid TOML ({error}); correct it.") from None
     return parse(kind, table, "", path.parent.absolute())
 

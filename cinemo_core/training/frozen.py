@@ -3,6 +3,7 @@
 import hashlib
 import importlib.util
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +102,7 @@ class Tokenizer:
         from transformers import CLIPTokenizer
 
         self.folder = Path(folder) if folder else find_tokenizer()
-        if not (self.folder / "vocab.json").is_file() and not (self.folder / "tokenizer.json").is_file():
+        if not any(os.path.isfile(self.folder / name) for name in ("vocab.json", "tokenizer.json")):
             raise InputError(f"{self.folder} holds no CLIP tokenizer (vocab.json, merges.txt); correct model.tokenizer.")
         self.tokenizer = CLIPTokenizer.from_pretrained(str(self.folder))
 
@@ -119,6 +120,6 @@ def find_tokenizer() -> Path:
     found = importlib.util.find_spec("comfy")
     packages = [Path(place) for place in (found.submodule_search_locations or ())] if found else []
     for package in (*packages, Path(__file__).resolve().parents[4] / "comfy"):
-        if (package / "sd1_tokenizer").is_dir():
+        if os.path.isdir(package / "sd1_tokenizer"):
             return package / "sd1_tokenizer"
     raise InputError("No ComfyUI was found, whose CLIP tokenizer would be used; give a tokenizer folder as model.tokenizer.")

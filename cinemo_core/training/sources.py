@@ -4,7 +4,9 @@ import hashlib
 from pathlib import Path
 
 from ..errors import InputError
-from .clips import BadClip, BadClips, Clip, Source
+from ..media.errors import BadMedia
+from ..walk import files_in
+from .clips import BadClips, Clip, Source
 from .config import Data
 from .seeds import number
 
@@ -39,9 +41,17 @@ class ProceduralClips:
     def identity(self) -> str:
         """Of the code that makes them and of the photographs."""
         code = sorted((Path(__file__).parent / "procedural").rglob("*.py"))
-        photographs = sorted(f for f in Path(self.data.photographs).iterdir() if f.is_file()) if self.data.photographs else []
-        digest = hashlib.sha256(b"".join(f.read_bytes() for f in (*code, *photographs))).hexdigest()
+        photographs = files_in(self.data.photographs) if self.data.photographs else []
+        digest = hashlib.sha256(b"".join(map(content, (*code, *photographs)))).hexdigest()
         return f"procedural {digest}"
+
+
+def content(path: Path) -> bytes:
+    """Of a file; nothing of one that cannot be read, which is not among the photographs either."""
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
 
 
 def draw_clip(source: Source, index: int, draw: int, bad_clips: BadClips, attempts: int = 100) -> Clip:
@@ -52,7 +62,7 @@ def draw_clip(source: Source, index: int, draw: int, bad_clips: BadClips, attemp
     for attempt in range(attempts):
         try:
             return source.clip(index, number(draw, attempt))
-        except BadClip as error:
+        except BadMedia as error:
             reason = str(error)
             bad_clips.add(index, reason)
         index = number(draw, "instead", attempt) % len(source)

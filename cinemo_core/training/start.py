@@ -1,5 +1,6 @@
 """Where a run starts: the networks from scratch or from checkpoints, as the configuration says."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -86,7 +87,7 @@ def make_text_encoder(config: Config) -> Any:
                 "model.text_encoder is missing; give a folder, or train one from scratch with model.train_text_encoder = true."
             )
         return text.from_scratch(config.text.config(), number(config.run.seed, "text"))
-    folder = read_bundle(model.start).text_encoder if Path(model.start).is_dir() else None
+    folder = read_bundle(model.start).text_encoder if os.path.isdir(model.start) else None
     if folder is None:
         raise InputError(f"{model.start} has no text_encoder/ folder; give one as model.text_encoder.")
     return text.load(folder)

@@ -7,12 +7,13 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import InputError
+from ..media.errors import BadMedia
+from ..media.pictures import cover, read_picture
 from ..motion import LEAST_MOTION_ID, motion_id
 from . import frozen, text
 from .config import Case, Config
 from .sampling import sample
 from .seeds import number
-from .videos import cover
 
 SHOWN = 8  # frames of each clip on the sheet
 GAP, LINE = 4, 16
@@ -33,8 +34,6 @@ def read_cases(config: Config) -> list[Picture]:
 
 
 def read_case(case: Case, config: Config) -> Picture:
-    from PIL import Image
-
     data = config.data
     if not case.image:
         from .procedural import render_clip
@@ -42,10 +41,9 @@ def read_case(case: Case, config: Config) -> Picture:
         frames, caption = render_clip(case.seed, data.width, data.height, data.frames)
         return Picture(frames[0], case.caption or caption, case.bucket)
     try:
-        with Image.open(case.image) as image:
-            return Picture(cover(image, data.width, data.height), case.caption, case.bucket)
-    except OSError as error:
-        raise InputError(f"validation.cases names {case.image}, which cannot be read as a picture ({error}); give another.") from None
+        return Picture(cover(read_picture(Path(case.image)), data.width, data.height), case.caption, case.bucket)
+    except BadMedia as error:
+        raise InputError(f"validation.cases names a picture, but {error}; give another.") from None
 
 
 @torch.no_grad()

@@ -90,7 +90,7 @@ def test_folders_that_contain_each_other_end(model_folders):
     except OSError:
         pytest.skip("this system makes no symbolic links")
     (model_folders.diffusers / "Cinemo" / "unet").mkdir(parents=True)
-    assert "Cinemo" in files.bundle_choices()
+    assert files.bundle_choices() == ["Cinemo"]
 
 
 def test_parts_of_the_published_layout(checkpoint):
@@ -114,3 +114,59 @@ def test_unknown_names_say_where_files_go(model_folders, name):
         files.resolve_unet(name)
     with pytest.raises(CheckpointError, match="models/diffusers"):
         files.resolve_bundle(name)
+
+
+def test_a_link_to_a_checkpoint_is_another_name_of_it(checkpoint, model_folders):
+    (model_folders.diffusers / "link").symlink_to(checkpoint)
+    assert files.bundle_choices() == ["Cinemo", "link"]
+
+
+def test_leftovers_of_operating_systems_are_no_weights(checkpoint, model_folders):
+    touch(model_folders.diffusion_models / "._cinemo.safetensors")
+    touch(model_folders.diffusion_models / "video" / "._cinemo.safetensors")
+    touch(model_folders.diffusers / "__MACOSX" / "Cinemo" / "unet" / "diffusion_pytorch_model.bin")
+    touch(model_folders.diffusers / "mine" / "cinemo.safetensors")
+    touch(model_folders.diffusers / "mine" / "._cinemo.safetensors")
+    assert files.unet_choices() == ["Cinemo/unet", "mine"]
+    assert files.resolve_unet("mine") == str(model_folders.diffusers / "mine" / "cinemo.safetensors")
+
+
+def test_links_that_lead_nowhere_are_left_out(checkpoint, model_folders):
+    """Path.is_dir raises for the last, as it does for a share that went away."""
+    for number, target in enumerate(("nowhere", "2", "x" * 300)):
+        for folder in (model_folders.diffusers, model_folders.diffusion_models, checkpoint):
+            (folder / f"{number}").symlink_to(target)
+            (folder / f"{number}.safetensors").symlink_to(target)
+        (model_folders.diffusers / f"unet_{number}").mkdir()
+        (model_folders.diffusers / f"unet_{number}" / "unet").symlink_to(target)
+    assert files.unet_choices() == ["Cinemo/unet"]
+    assert files.bundle_choices() == ["Cinemo"]
+    assert files.resolve_bundle("Cinemo").vae_image == checkpoint / "vae"
+
+
+def test_a_part_whose_weights_went_away_is_named(checkpoint):
+    weights = checkpoint / "unet" / "diffusion_pytorch_model.bin"
+    weights.unlink()
+    weights.symlink_to("../../blobs/gone")
+    with pytest.raises(CheckpointError, match=r"diffusion_pytorch_model\.bin is a link that leads nowhere, or cannot be reached; download"):
+        files.resolve_bundle("Cinemo")
+
+
+@pytest.mark.parametrize("mode", [0o700, 0o744])
+def test_folders_that_may_not_be_entered_are_left_out(model_folders, monkeypatch, as_nobody, mode):
+    """0o744: may be listed but not entered, for which ComfyUI's own list raises."""
+    for name in ("diffusion_models", "diffusers"):
+        root = as_nobody.folder / name
+        touch(root / "private" / "inner" / "unet" / "x.safetensors")
+        touch(root / "open" / "unet" / "y.safetensors")
+        (root / "private").chmod(mode)
+        monkeypatch.setitem(folder_paths.folder_names_and_paths, name, ([str(root)], folder_paths.folder_names_and_paths[name][1]))
+    with as_nobody():
+        assert files.bundle_choices() == ["open"]
+        assert "open/unet" in files.unet_choices()
+        assert not [name for name in files.unet_choices() if "private" in name]
+        assert files.unet_default() == "open/unet"
+        with pytest.raises(CheckpointError, match="There is no UNet private/inner/unet"):
+            files.resolve_unet("private/inner/unet")
+        with pytest.raises(CheckpointError, match="is not a folder, or cannot be reached"):
+            files.resolve_bundle(str(as_nobody.folder / "diffusers" / "private" / "inner"))

@@ -8,7 +8,7 @@ import struct
 
 import pytest
 import torch
-from cinemo_pack.cinemo_core.checkpoint import compare, describe, read_header, read_shapes, read_state_dict, unwrap
+from cinemo_pack.cinemo_core.checkpoint import compare, describe, read_metadata, read_shapes, read_state_dict, unwrap
 from cinemo_pack.cinemo_core.errors import CheckpointError
 from safetensors.torch import save_file
 
@@ -56,14 +56,18 @@ class TestReading:
         torch.save(tensors, path, _use_new_zipfile_serialization=zip_form)
         assert_same(read_state_dict(path), tensors)
 
-    def test_header(self, tmp_path):
-        path = tmp_path / "model.safetensors"
-        save_file(TENSORS, path, metadata={"note": "text"})
-        infos, metadata = read_header(path)
-        assert metadata == {"note": "text"}
-        assert {n: (i.dtype, i.shape) for n, i in infos.items()} == {n: (t.dtype, tuple(t.shape)) for n, t in TENSORS.items()}
-        start, end = infos["a.weight"].start, infos["a.weight"].end
-        assert struct.unpack("<6f", path.read_bytes()[start:end]) == (0, 1, 2, 3, 4, 5)
+    @pytest.mark.parametrize("metadata", [{"note": "text"}, {}, None])
+    def test_metadata(self, tmp_path, metadata):
+        save_file(TENSORS, tmp_path / "model.safetensors", metadata=metadata)
+        assert read_metadata(tmp_path / "model.safetensors") == (metadata or {})
+
+    @pytest.mark.parametrize("name", ["model.safetensors", "model.bin"])
+    def test_a_file_that_may_not_be_read(self, as_nobody, name):
+        path = as_nobody.folder / name
+        path.write_bytes(b"secret")
+        path.chmod(0)
+        with as_nobody(), pytest.raises(CheckpointError, match=r"cannot be read \(Permission denied\); check its permissions"):
+            read_state_dict(path)
 
     @pytest.mark.parametrize("name", ["model.safetensors", "model.bin"])
     def test_shapes(self, tmp_path, name):
@@ -124,10 +128,19 @@ def pickled(value, protocol: int):
 
 BIG = {"w": torch.zeros(5000)}
 ENTRY = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
+SIX_BITS = {"dtype": "F6_E2M3", "shape": [4], "data_offsets": [0, 3]}  # known to safetensors, not to torch
 DAMAGED = [
     ("cut.safetensors", truncated(lambda path: save_file(BIG, path), 0.5), "the download broke off"),
-    ("cut_by_one.safetensors", truncated(lambda path: save_file(BIG, path), -1), "has 20,063 of 20,064 bytes|the download broke off"),
-    ("cut_in_header.safetensors", truncated(lambda path: save_file(BIG, path), 20), "ends inside its header"),
+    (
+        "cut_by_one.safetensors",
+        truncated(lambda path: save_file(BIG, path), -1),
+        "has 20,071 bytes, not as many as its header says",
+    ),
+    (
+        "cut_in_header.safetensors",
+        truncated(lambda path: save_file(BIG, path), 20),
+        "has 20 bytes, not as many as its header says",
+    ),
     ("cut_at_start.safetensors", truncated(lambda path: save_file(BIG, path), 5), "is damaged"),
     ("empty.safetensors", content(b""), "is empty"),
     ("page.safetensors", content(b"<!DOCTYPE html><html>Not found</html>"), "is a web page"),
@@ -137,8 +150,9 @@ DAMAGED = [
     ("list.safetensors", content(raw_safetensors([1, 2])), "is damaged"),
     ("entry.safetensors", content(raw_safetensors({"a": 3})), "is damaged"),
     ("offsets.safetensors", content(raw_safetensors({"a": ENTRY | {"shape": [3]}}, bytes(8))), "is damaged"),
-    ("longer.safetensors", content(raw_safetensors({"a": ENTRY}, bytes(9))), "is damaged"),
-    ("dtype.safetensors", content(raw_safetensors({"a": ENTRY | {"dtype": "F4"}}, bytes(8))), "stores tensors as 'F4'"),
+    ("longer.safetensors", content(raw_safetensors({"a": ENTRY}, bytes(9))), "not as many as its header says"),
+    ("dtype.safetensors", content(raw_safetensors({"a": ENTRY | {"dtype": "F3"}}, bytes(8))), "stores tensors as F3, a type"),
+    ("dtype_of_torch.safetensors", content(raw_safetensors({"a": SIX_BITS}, bytes(3))), "stores tensors as F6_E2M3, a type"),
     ("cut.pt", truncated(lambda path: torch.save(BIG, path), 0.5), "is damaged"),
     ("cut_old.pt", truncated(lambda path: torch.save(BIG, path, _use_new_zipfile_serialization=False), 0.5), "is damaged"),
     ("empty.bin", content(b""), "is empty"),

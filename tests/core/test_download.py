@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from cinemo_pack.cinemo_core import published
-from cinemo_pack.cinemo_core.checkpoint import read_header
+from cinemo_pack.cinemo_core.checkpoint import read_metadata
 from cinemo_pack.cinemo_core.download import destination, install
 from cinemo_pack.cinemo_core.download.__main__ import main
 from cinemo_pack.cinemo_core.errors import InputError
@@ -124,7 +124,7 @@ def test_options(download, hub):
     folder = result.folder.with_name("Mine")
     assert result.code == 0
     assert files(folder) == PLAIN | {UNET, CONVERTED, "vae/config.json", "vae/diffusion_pytorch_model.bin"}
-    assert read_header(folder / CONVERTED)[1]["cinemo.dtype"] == "bf16"
+    assert read_metadata(folder / CONVERTED)["cinemo.dtype"] == "bf16"
     assert (folder / UNET).read_bytes() == hub.files[UNET]
     assert hub.starts(UNET) == [0]
     assert "Nothing to do" in download("--dtype", "bf16", "--keep-original", "--image-vae", "--name", "Mine").out

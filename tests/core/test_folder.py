@@ -87,10 +87,17 @@ class TestConfig:
         assert read_config(tmp_path, "other.json") == {}
         assert read_config(None) == {}
 
-    @pytest.mark.parametrize("text", ["", "{", "[1]", "\xff"])
-    def test_damaged(self, tmp_path, text):
-        (tmp_path / "config.json").write_text(text, encoding="latin-1")
-        with pytest.raises(CheckpointError, match="is not a JSON object"):
+    def test_a_byte_order_mark_is_no_part_of_it(self, tmp_path):
+        (tmp_path / "config.json").write_text('{"a": "ö"}', encoding="utf-8-sig")
+        assert read_config(tmp_path) == {"a": "ö"}
+
+    @pytest.mark.parametrize(
+        ("content", "message"),
+        [(b"", "is not a JSON object"), (b"{", "is not a"), (b"[1]", "is not a JSON"), (b"\xff", "is not UTF-8")],
+    )
+    def test_damaged(self, tmp_path, content, message):
+        (tmp_path / "config.json").write_bytes(content)
+        with pytest.raises(CheckpointError, match=message):
             read_config(tmp_path)
 
     def test_options(self, tmp_path):

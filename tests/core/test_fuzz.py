@@ -9,7 +9,7 @@ import random
 
 import pytest
 import torch
-from cinemo_pack.cinemo_core.checkpoint import read_header, read_shapes, read_state_dict
+from cinemo_pack.cinemo_core.checkpoint import read_metadata, read_shapes, read_state_dict
 from cinemo_pack.cinemo_core.errors import CinemoError
 from cinemo_pack.cinemo_core.folder import read_bundle, read_config
 from cinemo_pack.cinemo_core.models.cinemo.config import CinemoConfig
@@ -75,8 +75,8 @@ def is_one_sentence(refused: str | None) -> bool:
 
 def read_all(path) -> None:
     """Everything that a loader asks of a file."""
-    for read in (read_header, read_shapes, read_state_dict):
-        if read is not read_header or path.suffix == ".safetensors":
+    for read in (read_metadata, read_shapes, read_state_dict):
+        if read is not read_metadata or path.suffix == ".safetensors":
             refused = refusal(read, path)
             assert is_one_sentence(refused) and (refused is None or str(path) in refused)
 

@@ -11,9 +11,10 @@ from safetensors.torch import save_file
 # Each is run with the repository importable as cinemo_pack, the folder to work in as its argument, and dies half way.
 DIES = "import os, signal\ndie = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)\n"
 CONVERT = """
+import torch
 from cinemo_pack.cinemo_core.convert import convert
 half = lambda done, total: die() if done > total / 2 else None
-convert(folder / "source.safetensors", folder / "saved" / "unet.safetensors", None, True, half)
+convert(folder / "source.safetensors", folder / "saved" / "unet.safetensors", torch.bfloat16, True, half)
 """
 EXPORT = """
 from cinemo_pack.cinemo_core.training.autoencoder import network

@@ -5,6 +5,7 @@ of seeds from TRAINING_SEEDS on, and other photographs, which scikit-image and C
 """
 
 import importlib.util
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -15,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...errors import InputError
+from ...media.pictures import read_picture
 from ...motion import BUCKETS, bucket_of_motion_id, motion_id_of_ssim
 from ...training.procedural import TRAINING_SEEDS
 from ...training.procedural.clip import score, to_uint8
@@ -125,14 +127,13 @@ def held_out_photographs(size: int) -> list[tuple[str, np.ndarray]]:
     comfy = importlib.util.find_spec("comfy")
     for place in (comfy.submodule_search_locations or ()) if comfy else ():
         files.append(Path(place).parent / "input" / "example.png")
-    return [(file.stem, square(file, size)) for file in files if file.is_file()]
+    return [(file.stem, square(file, size)) for file in files if os.path.isfile(file)]
 
 
 def square(file: Path, size: int) -> np.ndarray:
-    from PIL import Image
     from torchvision.transforms.functional import to_tensor
 
-    image = to_tensor(Image.open(file).convert("RGB"))
+    image = to_tensor(read_picture(file))
     side = min(image.shape[1:])
     top, left = (image.shape[1] - side) // 2, (image.shape[2] - side) // 2
     image = image[None, :, top : top + side, left : left + side]

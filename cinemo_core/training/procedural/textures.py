@@ -4,7 +4,9 @@ A canvas spans -SPAN..SPAN in world units, twice what the camera sees at the sta
 per pixel of the view and nothing finer than a pixel, so that a frame is as sharp between two samples as on them.
 """
 
+import logging
 import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...errors import InputError
+from ...media.errors import BadMedia
+from ...media.pictures import read_picture
+from ...walk import files_in
 from .dice import Dice
 
 SPAN = 2.0  # the view spans -1..1 along its longer side
@@ -148,21 +153,20 @@ def photograph(dice: Dice, n: int, image: Tensor) -> Tensor:
 
 
 def read_photographs(folder: Path) -> tuple[Tensor, ...]:
-    """The pictures of a folder, [3, h, w] in 0..1, by name; files that are no pictures are passed over.
+    """The pictures of a folder, [3, h, w] in 0..1, by name; files that cannot be read as pictures are logged and left out.
 
     Raises InputError where there is no such folder.
     """
-    from PIL import Image, UnidentifiedImageError
     from torchvision.transforms.functional import to_tensor
 
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise InputError(f"data.photographs is {folder}, which is not a folder; give one with pictures, or leave it out.")
     pictures = []
-    for path in sorted(folder.iterdir()):
+    for path in files_in(folder):
         try:
-            pictures.append(to_tensor(Image.open(path).convert("RGB")))
-        except (UnidentifiedImageError, IsADirectoryError):
-            continue
+            pictures.append(to_tensor(read_picture(path)))
+        except BadMedia as error:
+            logging.warning("%s; it is left out of the photographs.", error)
     return tuple(pictures)
 
 

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 from cinemo_pack.cinemo_core.errors import InputError
-from cinemo_pack.cinemo_core.evaluation.clips import BadClipError, Clip, ClipReader, find_clips, shuffled
+from cinemo_pack.cinemo_core.evaluation.clips import Clip, ClipReader, find_clips, shuffled
+from cinemo_pack.cinemo_core.media.errors import BadMedia
 from PIL import Image
 
 from .conftest import SIZE, random_clips, write_frames, write_video
@@ -78,9 +79,10 @@ def test_frames_are_brought_to_one_size(tmp_path):
 
 class TestBadClips:
     def reason(self, path, frames=4):
-        with pytest.raises(BadClipError) as caught:
+        with pytest.raises(BadMedia) as caught:
             reader(frames).read(Clip("x", path))
-        return str(caught.value)
+        assert caught.value.path == path
+        return caught.value.reason
 
     def test_too_short(self, tmp_path):
         assert self.reason(write_video(tmp_path / "x.mkv", numbered(3))) == "has 3 frames, 4 are needed"
@@ -88,22 +90,22 @@ class TestBadClips:
 
     def test_not_a_video(self, tmp_path):
         (tmp_path / "x.mp4").write_bytes(b"no video" * 99)
-        assert self.reason(tmp_path / "x.mp4").startswith("cannot be read: ")
+        assert self.reason(tmp_path / "x.mp4").startswith("cannot be read (")
 
     def test_missing(self, tmp_path):
-        assert self.reason(tmp_path / "x.mp4") == "cannot be read: No such file or directory"
+        assert self.reason(tmp_path / "x.mp4") == "does not exist, or is a link that leads nowhere"
 
     def test_frames_that_are_no_images(self, tmp_path):
         (tmp_path / "x").mkdir()
         for number in range(4):
             (tmp_path / "x" / f"{number}.png").write_bytes(b"no image")
-        assert "cannot identify image file" in self.reason(tmp_path / "x")
+        assert "holds 0.png, which cannot be read (cannot identify image file" in self.reason(tmp_path / "x")
 
     def test_a_damaged_image(self, tmp_path):
         folder = write_frames(tmp_path, {"x": numbered(4)}) / "x"
         file = folder / "2.png"
         file.write_bytes(file.read_bytes().replace(b"IDAT", b"IDAT\xff", 1))
-        assert self.reason(folder).startswith("cannot be read: ")
+        assert self.reason(folder).startswith("holds 2.png, which cannot be read (")
 
     def test_an_image_like_a_decompression_bomb(self, tmp_path, monkeypatch):
         monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 8)
@@ -118,7 +120,7 @@ class TestBadClips:
             frame.sample_rate = 8000
             container.mux(stream.encode(frame))
             container.mux(stream.encode())
-        assert self.reason(tmp_path / "x.mp4") == "has no video stream"
+        assert self.reason(tmp_path / "x.mp4") == "holds no video"
 
     def test_cut_off(self, tmp_path):
         whole = write_video(tmp_path / "x.avi", random_clips(2, 1)["clip_0"].repeat(8, 0), codec="mpeg4").read_bytes()
@@ -158,12 +160,12 @@ class TestOrder:
 
 class TestBadFolders:
     def test_missing(self, tmp_path):
-        with pytest.raises(InputError, match="is not a folder; give one with videos"):
+        with pytest.raises(InputError, match="is not a folder, or cannot be reached; give one with videos"):
             find_clips(tmp_path / "x")
 
     def test_empty(self, tmp_path):
         Image.new("RGB", (8, 8)).save(tmp_path / "loose.png")  # images beside one another are no clip
-        with pytest.raises(InputError, match=r"holds no clips; expected video files \(.avi, "):
+        with pytest.raises(InputError, match=r"holds no clips; expected video files \(.3gp, .avi, "):
             find_clips(tmp_path)
 
     def test_two_of_one_name(self, tmp_path):
@@ -171,3 +173,21 @@ class TestBadFolders:
             (tmp_path / name).touch()
         with pytest.raises(InputError, match=r"x.mp4 and .*x.avi have the same name"):
             find_clips(tmp_path)
+
+
+def test_a_folder_with_links_and_leftovers(tmp_path):
+    """A dangling link is one bad clip, linked folders are followed, leftovers of operating systems are no clips."""
+    write_video(tmp_path / "elsewhere" / "a.mkv", numbered(4))
+    write_frames(tmp_path / "elsewhere", {"frames": numbered(4)})
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    (folder / "linked").symlink_to(tmp_path / "elsewhere")
+    (folder / "gone.mp4").symlink_to("nowhere.mp4")
+    (folder / "unreachable").symlink_to("x" * 300)
+    for name in ("._a.mkv", "linked/frames/._0.png", "linked/frames/Thumbs.db"):
+        (folder / name).write_bytes(b"leftover")
+    clips = {clip.name: clip for clip in find_clips(folder)}
+    assert clips.keys() == {"gone", "linked/a", "linked/frames"}
+    assert grey(reader(4).read(clips["linked/a"])) == grey(reader(4).read(clips["linked/frames"])) == [0, 1, 2, 3]
+    with pytest.raises(BadMedia, match="does not exist, or is a link that leads nowhere"):
+        reader(4).read(clips["gone"])

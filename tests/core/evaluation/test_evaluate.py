@@ -239,7 +239,7 @@ class TestBadClips:
         (tmp_path / "x.mp4").write_bytes(b"no video")
         arguments = ["--generated", str(tmp_path), "--metrics", "is", "--splits", "1", "--c3d", str(networks["c3d"]), "--cpu"]
         assert command.main(arguments) == 1
-        assert "evaluation: None of the 1 generated clips can be used; x cannot be read: " in capsys.readouterr().err
+        assert "evaluation: None of the 1 generated clips can be used; x cannot be read (" in capsys.readouterr().err
 
     def test_a_metric_with_too_few_left_does_not_take_the_others_along(self, tmp_path, networks, capsys):
         folder = write_frames(tmp_path / "generated", random_clips(4, 2))
@@ -261,7 +261,7 @@ class TestBadInput:
             (("--clips", 0), r"--clips is 0; choose a whole number of at least 1\."),
             (("--metrics", "is", "--splits", 14), r"inception score of 13 clips is to be taken over 14 splits"),
             (("--metrics", "is", "--clips", 3), r"inception score of 3 clips is to be taken over 10 splits"),
-            (("--metrics", "fvd", "--real", "/absent"), r"/absent is not a folder; give one with videos"),
+            (("--metrics", "fvd", "--real", "/absent"), r"/absent is not a folder, or cannot be reached; give one with videos"),
             (("--metrics", "fvd", "--output", "/absent/x.json"), r"/absent is not a folder; create it first"),
             (
                 ("--metrics", "clipsim", "--captions", "/absent.csv"),

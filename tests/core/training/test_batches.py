@@ -1,11 +1,12 @@
 """Examples by position: every clip once an epoch, the same for any number of processes, all randomness in its range."""
 
+import pickle
 from collections import Counter
 from itertools import pairwise
 
 import pytest
 import torch
-from cinemo_pack.cinemo_core.training.batches import Collate, Examples, Positions, shuffled
+from cinemo_pack.cinemo_core.training.batches import Collate, Examples, Order, Positions
 from cinemo_pack.cinemo_core.training.config import Objective
 from cinemo_pack.cinemo_core.training.frozen import Tokenizer
 from cinemo_pack.cinemo_core.training.latents import Measured
@@ -24,21 +25,33 @@ class Numbered:
 
 @pytest.mark.parametrize("count", [1, 2, 3, 7, 64, 1000])
 def test_every_epoch_visits_every_clip_once(count):
-    orders = [[shuffled(epoch * count + i, count, 5) for i in range(count)] for epoch in range(3)]
+    positions = Order(count, 5)
+    orders = [[positions[epoch * count + i] for i in range(count)] for epoch in range(3)]
     assert all(sorted(order) == list(range(count)) for order in orders)
     if count > 10:
         assert orders[0] != orders[1] != orders[2]
-        assert orders[0] != [shuffled(i, count, 6) for i in range(count)]
+        assert orders[0] != [Order(count, 6)[i] for i in range(count)]
 
 
 def test_the_order_is_well_mixed():
     """Neighbours land far from each other, and no clip is bound to a place."""
-    order = [shuffled(i, 1000, 0) for i in range(1000)]
-    distances = [abs(a - b) for a, b in pairwise(order)]
+    positions = Order(1000, 0)
+    distances = [abs(a - b) for a, b in pairwise(positions[i] for i in range(1000))]
     assert sum(distances) / len(distances) == pytest.approx(1000 / 3, rel=0.1)
-    firsts = [shuffled(epoch * 100, 100, 0) for epoch in range(2000)]
+    positions = Order(100, 0)
+    firsts = [positions[epoch * 100] for epoch in range(2000)]
     assert len(set(firsts)) == 100
     assert max(Counter(firsts).values()) < 60
+
+
+def test_the_order_does_not_depend_on_what_was_asked_before():
+    """A resumed run starts in the middle of an epoch, a worker asks for every third position."""
+    positions = Order(50, 3)
+    whole = [positions[i] for i in range(200)]
+    assert [Order(50, 3)[i] for i in range(170, 200)] == whole[170:]
+    backwards = Order(50, 3)
+    assert [backwards[i] for i in reversed(range(200))] == whole[::-1]
+    assert [pickle.loads(pickle.dumps(positions))[i] for i in range(0, 200, 3)] == whole[::3]
 
 
 def examples(seed: int = 1, positions: int = 4000, **objective) -> Examples:

@@ -122,7 +122,7 @@ def test_sizes_that_the_network_cannot_have(tmp_path):
 
 
 def test_a_missing_file(tmp_path):
-    with pytest.raises(InputError, match="does not exist; give the TOML file"):
+    with pytest.raises(InputError, match="does not exist or cannot be reached; give the TOML file"):
         read_config(tmp_path / "none.toml")
 
 
