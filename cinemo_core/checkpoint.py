@@ -1,4 +1,4 @@
-"""Reading checkpoint files: what a header says, memory-mapped state dicts, and words for models that are not Cinemo's.
+"""Reading checkpoint files: what a header says, and memory-mapped state dicts.
 
 Pickles are read with `weights_only`, so no code in them ever runs. A model is told by its keys and shapes, never by its name.
 """
@@ -9,7 +9,7 @@ import pickle
 import pickletools
 import re
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -125,47 +125,6 @@ def size_of(shapes: Shapes, name: str, rank: int, what: str) -> tuple[int, ...]:
         found = f"has {name} of shape {list(shape)}, expected {rank} dimensions" if name in shapes else f"lacks the tensor {name}"
         raise CheckpointError(f"{what} {found}: the file is incomplete or of another architecture; download it again or choose another.")
     return shape
-
-
-def describe(shapes: Shapes) -> str:
-    """What a checkpoint is, in words for an error message, from the names and shapes of its tensors."""
-    names = set(shapes)
-    if _any(names, r"\blora_(up|down|A|B)\b|\.lora\.(up|down)|_lora\.(up|down)|hada_w1|lokr_w|dora_scale"):
-        return "a LoRA"
-    if _any(names, r"attn_temp\.time_rel_pos_bias"):
-        return "a Cinemo UNet"
-    if _any(names, r"motion_modules\.\d") and not _any(names, r"(^|\.)(conv_in|input_blocks\.0\.0)\.weight"):
-        return "an AnimateDiff motion module"
-    if _any(names, r"^control_model\.|^controlnet_|^input_hint_block\.|^zero_convs\."):
-        return "a ControlNet"
-    if unet := _describe_unet(shapes):
-        return unet
-    if _any(names, r"^(first_stage_model\.)?(encoder|decoder)\.conv_in\.weight$"):
-        return "a temporal VAE" if _any(names, r"mix_factor|time_mix_conv|time_conv_out") else "a VAE"
-    if _any(names, r"(^|\.)token_embedding\.weight$"):
-        return "a CLIP text encoder"
-    return "an unknown model"
-
-
-def _describe_unet(shapes: Shapes) -> str | None:
-    prefix = "model.diffusion_model." if any(name.startswith("model.diffusion_model.") for name in shapes) else ""
-    unet = {name[len(prefix) :]: shape for name, shape in shapes.items() if name.startswith(prefix)}
-    conv_in = unet.get("conv_in.weight") or unet.get("input_blocks.0.0.weight")
-    text = next((shape for name, shape in unet.items() if name.endswith("attn2.to_k.weight")), None)
-    if conv_in is None or text is None:
-        return None
-    kind = "checkpoint" if prefix and any(not name.startswith(prefix) for name in shapes) else "UNet"
-    if _any(unet, r"\.time_stack\.|\.temporal_transformer_blocks\."):
-        return f"a Stable Video Diffusion {kind}"
-    if _any(unet, r"motion_modules\.\d"):
-        return f"an AnimateDiff {kind}"
-    family = {768: "an SD1.x", 1024: "an SD2.x", 2048: "an SDXL", 1280: "an SDXL refiner"}.get(text[-1])
-    return f"{family} {kind}" if family else f"an image {kind} of unknown family"
-
-
-def _any(names: Iterable[str], pattern: str) -> bool:
-    search = re.compile(pattern).search
-    return any(search(name) for name in names)
 
 
 def _existing(path: str | os.PathLike) -> Path:

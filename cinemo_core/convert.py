@@ -28,8 +28,8 @@ from .checkpoint import SAFETENSORS, read_state_dict
 from .errors import CheckpointError, CinemoError, InputError
 from .file_mode import allow_others
 from .folder import UNET, find_weights
-from .models.cinemo.keys import LDM_PREFIX
-from .models.cinemo.recognise import recognise
+from .models.recognise import recognise
+from .models.sd_unet.keys import LDM_PREFIX
 
 FORMAT_VERSION = "1"
 TARGET_DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32, "keep": None}
@@ -49,7 +49,7 @@ def convert(source: Path, target: Path, dtype: torch.dtype | None, force: bool, 
         raise InputError(f"{target.parent} is not a folder; create it first.")
     weights = find_unet(source)
     tensors = read_state_dict(weights)
-    unet, config = recognise(weights, tensors)
+    _, unet, config = recognise(weights, tensors)
     types = {name: t.dtype if dtype is None or not t.is_floating_point() else dtype for name, t in unet.items()}
     metadata = {
         "format": "pt",

@@ -19,8 +19,8 @@ from torch import Tensor
 
 from ..cinemo_core.models.cinemo.config import CinemoConfig
 from ..cinemo_core.models.cinemo.diffusers_config import diffusers_config
-from ..cinemo_core.models.cinemo.embeddings import rotary_frequencies
-from ..cinemo_core.models.cinemo.keys import ROTARY_SUFFIX, diffusers_names
+from ..cinemo_core.models.cinemo.keys import ROTARY_SUFFIX, TABLE
+from ..cinemo_core.models.cinemo.positions import rotary_frequencies
 from ..cinemo_core.models.cinemo.skeleton import expected_shapes
 from ..cinemo_core.models.clip_text import keys as clip_text
 from ..cinemo_core.models.temporal_vae import keys as vae
@@ -61,7 +61,7 @@ def draw(name: str, shape: tuple[int, ...]) -> Tensor:
 def unet_weights() -> dict[str, Tensor]:
     """The UNet in diffusers layout, with a copy of the rotary buffer in each temporal attention as the published file has."""
     shapes = expected_shapes(UNET)
-    names = diffusers_names(shapes, UNET)
+    names = TABLE.to_diffusers(shapes, UNET)
     weights = {names[ldm]: draw(names[ldm], shape) for ldm, shape in shapes.items()}
     blocks = sorted({name.partition("attn_temp.")[0] for name in weights if "attn_temp." in name})
     return weights | {block + ROTARY_SUFFIX: rotary_frequencies() for block in blocks}

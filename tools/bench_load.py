@@ -46,13 +46,13 @@ def write() -> dict:
     import torch
     from safetensors.torch import save_file
 
-    from cinemo_core.models.cinemo.keys import diffusers_names
+    from cinemo_core.models.cinemo.keys import TABLE
     from cinemo_core.models.cinemo.skeleton import expected_shapes
 
     from .bench_sizes import FULL
 
     shapes = expected_shapes(FULL)
-    names = diffusers_names(shapes, FULL)
+    names = TABLE.to_diffusers(shapes, FULL)
     save_file({names[name]: torch.empty(shape, dtype=torch.float16).uniform_(-0.1, 0.1) for name, shape in shapes.items()}, options.file)
     return {"mb": options.file.stat().st_size / 1e6}
 

@@ -7,7 +7,8 @@ from comfy.sd import CLIP, VAE
 
 from ..errors import CheckpointError
 from ..folder import Bundle, check_options, find_weights, read_config
-from ..models.cinemo.recognise import recognise
+from ..models.cinemo.family import CINEMO
+from ..models.recognise import recognise
 from .clip import load_clip, read_clip_config
 from .files import read_weights, resolve_bundle
 from .unet_loader import load_unet
@@ -54,7 +55,7 @@ def _vae_weights(bundle: Bundle, decoder: str) -> Path:
 
 def _check_text_width(text_encoder: Path, unet: Path) -> None:
     width = read_clip_config(text_encoder).hidden_size
-    _, config = recognise(unet, read_weights(str(unet)))
+    config = recognise(unet, read_weights(str(unet)), CINEMO).config
     if width != config.context_dim:
         raise CheckpointError(
             f"The text encoder in {text_encoder} is {width} channels wide, but the UNet reads {config.context_dim}; "

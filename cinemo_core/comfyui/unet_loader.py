@@ -5,7 +5,8 @@ import comfy.model_patcher
 import comfy.utils
 import torch
 
-from ..models.cinemo.recognise import recognise
+from ..models.cinemo.family import CINEMO
+from ..models.recognise import recognise
 from .files import read_weights
 from .model import CinemoSupported
 
@@ -24,7 +25,7 @@ def load_unet(path: str, weight_dtype: str = "default", disable_dynamic: bool = 
 
     Raises CheckpointError for a file that is not a complete Cinemo UNet, before a model is made.
     """
-    state_dict, config = recognise(path, read_weights(path))
+    _, state_dict, config = recognise(path, read_weights(path), CINEMO)
     load_device = comfy.model_management.get_torch_device()
     offload_device = comfy.model_management.unet_offload_device()
     model_config = CinemoSupported(config.unet_config())

@@ -12,9 +12,10 @@ import torch
 from comfy.ldm.modules.temporal_ae import AE3DConv, VideoResBlock
 from comfy.model_patcher import ModelPatcher
 
-from ..checkpoint import compare, describe, shapes_of
+from ..checkpoint import compare, shapes_of
 from ..errors import CheckpointError
 from ..folder import check_options, read_config
+from ..models.recognise import describe
 from ..models.temporal_vae import keys
 from .files import read_weights
 

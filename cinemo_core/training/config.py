@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ..errors import InputError
-from ..models.cinemo.config import NORM_GROUPS, CinemoConfig
+from ..models.cinemo.config import CinemoConfig
 from ..models.clip_text.keys import CLIPTextConfig
+from ..models.sd_unet.config import NORM_GROUPS
 from ..motion import BUCKETS
 from ..text_files import read_text
 from .lora import ATTENTIONS

@@ -15,7 +15,7 @@ from ..file_mode import allow_others
 from ..folder import find_weights
 from ..models.cinemo.config import CinemoConfig
 from ..models.cinemo.diffusers_config import diffusers_config
-from ..models.cinemo.keys import diffusers_names
+from ..models.cinemo.keys import TABLE
 from ..models.clip_text import keys as clip_text
 from ..schedule import BETA_END, BETA_START, NUM_TRAIN_TIMESTEPS, STEPS_OFFSET
 from .objective import DIRECT, RESIDUAL
@@ -51,7 +51,7 @@ def write_checkpoint(
     shutil.rmtree(partial, ignore_errors=True)
     for part in ("unet", "text_encoder", "scheduler", *vaes):
         (partial / part).mkdir(parents=True)
-    names = diffusers_names(unet, config)
+    names = TABLE.to_diffusers(unet, config)
     to_file({names[key]: tensor for key, tensor in unet.items()}, partial / "unet" / UNET_WEIGHTS, dtype, save_file)
     to_file(clip_text.normalise(prefixed(text_encoder)), partial / "text_encoder" / TEXT_WEIGHTS, dtype, save_file)
     for part, source in vaes.items():

@@ -13,17 +13,19 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from ..checkpoint import compare, describe, read_state_dict, shapes_of
+from ..checkpoint import compare, read_state_dict, shapes_of
 from ..convert import find_unet
 from ..errors import CheckpointError
 from ..folder import read_config
 from ..models.cinemo.attention import TemporalAttention, TransformerBlock
-from ..models.cinemo.blocks import ResBlock, SpatioTemporalTransformer
 from ..models.cinemo.config import CinemoConfig
-from ..models.cinemo.embeddings import NUM_BUCKETS
-from ..models.cinemo.keys import LDM_PREFIX, ROTARY_SUFFIX, diffusers_to_ldm, is_cinemo, module_names
-from ..models.cinemo.recognise import recognise
+from ..models.cinemo.family import CINEMO
+from ..models.cinemo.keys import ROTARY_SUFFIX, TABLE, is_cinemo
+from ..models.cinemo.positions import NUM_BUCKETS
 from ..models.cinemo.unet import CinemoUNet
+from ..models.recognise import describe, recognise
+from ..models.sd_unet.blocks import ResBlock, SpatialTransformer
+from ..models.sd_unet.keys import without_prefix
 
 SD1_HEADS = 8
 # Parts of the names that a Cinemo has and an image UNet does not.
@@ -63,7 +65,7 @@ def from_scratch(config: CinemoConfig, seed: int) -> CinemoUNet:
     for module in unet.modules():
         if isinstance(module, ResBlock):
             zero(module.out_layers[3])
-        elif isinstance(module, SpatioTemporalTransformer):
+        elif isinstance(module, SpatialTransformer):
             zero(module.proj_out)
         elif isinstance(module, TemporalAttention):
             zero(module.time_rel_pos_bias.relative_attention_bias)
@@ -81,16 +83,13 @@ def load(path: Path, motion_dim: int, seed: int) -> CinemoUNet:
     path = find_unet(path)
     state_dict = read_state_dict(path)
     if is_cinemo(state_dict):
-        state_dict, config = recognise(path, state_dict)
+        _, state_dict, config = recognise(path, state_dict, CINEMO)
         unet = build(config)
         unet.load_state_dict(state_dict)
         return unet
 
     found = describe(shapes_of(state_dict))
-    prefixed = {k.removeprefix(LDM_PREFIX): v for k, v in state_dict.items() if k.startswith(LDM_PREFIX)}
-    state_dict = prefixed or state_dict
-    names = module_names(state_dict) if any(k.startswith("down_blocks.") for k in state_dict) else {}
-    state_dict = {diffusers_to_ldm(k, names): v.float() for k, v in state_dict.items() if not k.endswith(ROTARY_SUFFIX)}
+    state_dict = TABLE.to_ldm({k: v.float() for k, v in without_prefix(state_dict).items() if not k.endswith(ROTARY_SUFFIX)})
     if "input_blocks.0.0.weight" not in state_dict or not any(k.endswith("attn2.to_k.weight") for k in state_dict):
         raise CheckpointError(f"{path} is {found}; model.start needs the UNet of Cinemo, LaVie or Stable Diffusion 1.x.")
     config = CinemoConfig.from_state_dict(state_dict | stand_ins(state_dict, read_config(path.parent), motion_dim))
@@ -122,7 +121,7 @@ def output_layers(unet: CinemoUNet) -> list[nn.Module]:
     for module in unet.output_blocks[-1].modules():
         if isinstance(module, ResBlock):
             layers += [module.out_layers, module.skip_connection]
-        elif isinstance(module, SpatioTemporalTransformer):
+        elif isinstance(module, SpatialTransformer):
             layers.append(module.proj_out)
     return layers
 
@@ -142,5 +141,5 @@ def zero(layer: nn.Module) -> None:
 def checkpoint_gradients(unet: CinemoUNet) -> None:
     """Compute the states inside the blocks again in the backward pass instead of keeping them."""
     for module in unet.modules():
-        if isinstance(module, ResBlock | SpatioTemporalTransformer):
+        if isinstance(module, ResBlock | SpatialTransformer):
             module.forward = partial(checkpoint, module.forward, use_reentrant=False)  # type: ignore[method-assign]

@@ -22,10 +22,10 @@ import torch
 from torch import Tensor, nn
 
 from ..models.cinemo.attention import RelativePositionBias
-from ..models.cinemo.blocks import Downsample, SpatioTemporalTransformer
-from ..models.cinemo.config import NORM_GROUPS
-from ..models.cinemo.embeddings import NUM_BUCKETS
+from ..models.cinemo.positions import NUM_BUCKETS
 from ..models.cinemo.unet import CinemoUNet
+from ..models.sd_unet.blocks import Downsample, SpatialTransformer
+from ..models.sd_unet.config import NORM_GROUPS
 
 GROUP = 3  # channels of a normalisation group: +X_c, -X_c, constant
 # Of the constant, its mean over the group, and the deviation of (x, -x, constant) for x around 1; exact in half precision.
@@ -100,7 +100,7 @@ def hold_again(unet: CinemoUNet, subtract: bool = True) -> bool:
 
 def allows(unet: CinemoUNet) -> bool:
     last = list(unet.output_blocks[-1].children())
-    return unet.config.widths[0] == GROUP * NORM_GROUPS and isinstance(last[-1], SpatioTemporalTransformer)
+    return unet.config.widths[0] == GROUP * NORM_GROUPS and isinstance(last[-1], SpatialTransformer)
 
 
 def copy_of_input(unet: CinemoUNet, subtract: bool) -> Held:

@@ -167,7 +167,7 @@ def truncated_vae(folder):
         (two_unets, "auto", r"holds 2 weights files \(a.bin, b.bin\)"),
         (shards, "auto", r"in 1 shards"),
         (image_vae_as_temporal, "temporal", r"is an image VAE, expected a temporal one"),
-        (vae_as_unet, "auto", r"is a VAE, expected a Cinemo UNet"),
+        (vae_as_unet, "auto", r"is not a Cinemo UNet; it is a VAE"),
         (truncated_vae, "auto", r"the download broke off"),
     ],
 )

@@ -8,8 +8,9 @@ import struct
 
 import pytest
 import torch
-from cinemo_pack.cinemo_core.checkpoint import compare, describe, read_metadata, read_shapes, read_state_dict, unwrap
+from cinemo_pack.cinemo_core.checkpoint import compare, read_metadata, read_shapes, read_state_dict, unwrap
 from cinemo_pack.cinemo_core.errors import CheckpointError
+from cinemo_pack.cinemo_core.models.recognise import describe
 from safetensors.torch import save_file
 
 TENSORS = {
@@ -223,7 +224,10 @@ class TestCompare:
         ({"down_blocks.0.motion_modules.0.temporal_transformer.norm.weight": (320,)}, "an AnimateDiff motion module"),
         ({"lora_te_text_model_encoder_layers_0_mlp_fc1.lora_up.weight": (4, 4)}, "a LoRA"),
         ({"unet.up.processor.to_q_lora.down.weight": (4, 4)}, "a LoRA"),
-        ({"down_blocks.0.attentions.0.transformer_blocks.0.attn_temp.time_rel_pos_bias.x": (32, 8)}, "a Cinemo UNet"),
+        (
+            {"down_blocks.0.attn_temp.time_rel_pos_bias.relative_attention_bias.weight": (32, 8), "motion_embed.0.weight": (32, 8)},
+            "a Cinemo UNet",
+        ),
         ({"encoder.conv_in.weight": (32, 3, 3, 3), "decoder.conv_in.weight": (32, 4, 3, 3)}, "a VAE"),
         ({"decoder.conv_in.weight": (32, 4, 3, 3), "decoder.time_conv_out.weight": (3, 3, 3, 1, 1)}, "a temporal VAE"),
         ({"embeddings.token_embedding.weight": (49408, 64)}, "a CLIP text encoder"),

@@ -7,8 +7,8 @@ import pytest
 import torch
 from cinemo_pack.cinemo_core.checkpoint import read_state_dict, shapes_of
 from cinemo_pack.cinemo_core.folder import read_bundle
-from cinemo_pack.cinemo_core.models.cinemo.recognise import recognise
 from cinemo_pack.cinemo_core.models.clip_text import keys as clip_text
+from cinemo_pack.cinemo_core.models.recognise import recognise
 from cinemo_pack.cinemo_core.models.temporal_vae import keys as vae
 from cinemo_pack.tests import drawn
 
@@ -52,7 +52,7 @@ def test_files_and_size(folder):
 
 def test_every_part_is_whole(folder):
     bundle = read_bundle(folder)
-    _, config = recognise(bundle.unet, read_state_dict(bundle.unet))
+    config = recognise(bundle.unet, read_state_dict(bundle.unet)).config
     assert config == drawn.UNET
     assert all(width // config.num_heads >= 32 for width in config.widths)
     for part, expected in ((bundle.vae_image, drawn.IMAGE_VAE), (bundle.vae_temporal, drawn.TEMPORAL_VAE)):

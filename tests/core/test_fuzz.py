@@ -13,9 +13,9 @@ from cinemo_pack.cinemo_core.checkpoint import read_metadata, read_shapes, read_
 from cinemo_pack.cinemo_core.errors import CinemoError
 from cinemo_pack.cinemo_core.folder import read_bundle, read_config
 from cinemo_pack.cinemo_core.models.cinemo.config import CinemoConfig
-from cinemo_pack.cinemo_core.models.cinemo.recognise import recognise
 from cinemo_pack.cinemo_core.models.cinemo.skeleton import expected_shapes
 from cinemo_pack.cinemo_core.models.clip_text import keys as clip_text
+from cinemo_pack.cinemo_core.models.recognise import recognise
 from cinemo_pack.cinemo_core.models.temporal_vae import keys as vae_keys
 from cinemo_pack.tests import drawn
 from hypothesis import HealthCheck, given, settings

@@ -14,7 +14,8 @@ import torch
 from ...checkpoint import read_state_dict
 from ...errors import InputError
 from ...folder import Bundle, read_bundle, read_config
-from ...models.cinemo.recognise import recognise
+from ...models.cinemo.family import CINEMO
+from ...models.recognise import recognise
 from ...motion import SAME_BUCKET, motion_id
 from ...training import frozen, network, text
 from ...training.export import PREDICTION_TYPES
@@ -123,7 +124,7 @@ def load_unet(path: Path) -> Any:
     from ...convert import find_unet
 
     path = find_unet(path)
-    state_dict, config = recognise(path, read_state_dict(path))
+    _, state_dict, config = recognise(path, read_state_dict(path), CINEMO)
     unet = network.build(config)
     unet.load_state_dict({name: tensor.float() for name, tensor in state_dict.items()})
     return unet.eval()

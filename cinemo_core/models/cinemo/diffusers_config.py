@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from ...folder import check_options, read_config
-from .config import NORM_GROUPS, CinemoConfig
+from ..sd_unet.config import NORM_GROUPS
+from .config import CinemoConfig
 
 
 def diffusers_config(config: CinemoConfig) -> dict[str, Any]:

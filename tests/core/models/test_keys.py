@@ -9,6 +9,7 @@ from cinemo_pack.cinemo_core.models.cinemo import keys
 from cinemo_pack.cinemo_core.models.cinemo.config import CinemoConfig
 from cinemo_pack.cinemo_core.models.cinemo.skeleton import expected_shapes
 from cinemo_pack.cinemo_core.models.cinemo.unet import CinemoUNet
+from cinemo_pack.cinemo_core.models.sd_unet.keys import LDM_PREFIX
 from cinemo_pack.tests.goldens import meta
 
 FULL = CinemoConfig(
@@ -61,7 +62,7 @@ def test_configuration_survives_a_round_trip_through_shapes_and_both_layouts(con
     ldm = empty(expected_shapes(config))
     assert CinemoConfig.from_state_dict(ldm) == config
     assert CinemoConfig.from_unet_config(config.unet_config()) == config
-    names = keys.diffusers_names(ldm, config)
+    names = keys.TABLE.to_diffusers(ldm, config)
     assert len(set(names.values())) == len(ldm)
     back = keys.normalise({names[name]: tensor for name, tensor in ldm.items()})
     assert back.keys() == ldm.keys() and all(back[name] is ldm[name] for name in ldm)
@@ -69,12 +70,12 @@ def test_configuration_survives_a_round_trip_through_shapes_and_both_layouts(con
 
 def test_published_names_are_those_that_we_write():
     published = {key for key in meta("full_state_dict_keys")["keys"] if not key.endswith("rotary_emb.freqs")}
-    assert set(keys.diffusers_names(expected_shapes(FULL), FULL).values()) == published
+    assert set(keys.TABLE.to_diffusers(expected_shapes(FULL), FULL).values()) == published
 
 
 def test_a_whole_checkpoint_is_narrowed_to_its_unet():
     ldm = empty(expected_shapes(UNEVEN))
-    whole = {keys.LDM_PREFIX + name: tensor for name, tensor in ldm.items()} | empty({"first_stage_model.decoder.conv_in.weight": [1]})
+    whole = {LDM_PREFIX + name: tensor for name, tensor in ldm.items()} | empty({"first_stage_model.decoder.conv_in.weight": [1]})
     assert keys.normalise(whole).keys() == ldm.keys()
 
 

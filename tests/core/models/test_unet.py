@@ -2,15 +2,18 @@
 
 import pytest
 import torch
-from cinemo_pack.cinemo_core.models.cinemo import embeddings, keys
-from cinemo_pack.cinemo_core.models.cinemo.embeddings import temporal_positions
+from cinemo_pack.cinemo_core.models.cinemo import keys
+from cinemo_pack.cinemo_core.models.cinemo.positions import TemporalPositions, relative_position_bucket, temporal_positions
+from cinemo_pack.cinemo_core.models.sd_unet.embeddings import sinusoid
+from cinemo_pack.cinemo_core.models.sd_unet.keys import ldm_name
+from cinemo_pack.cinemo_core.models.sd_unet.step import Step
 from cinemo_pack.tests.goldens import load, meta
 
 MAX_ABS = 5e-5
 REL_RMS = 1e-5
 CASES = [case["name"] for case in meta("unet_tiny_a.cases")["cases"]]
 PARTS = meta("submodules_a")["fixtures"]
-MODULES = keys.module_names(load("unet_tiny_a.weights"))
+MODULES = keys.TABLE.modules(load("unet_tiny_a.weights"))
 
 
 def assert_parity(found: torch.Tensor, expected: torch.Tensor) -> None:
@@ -28,8 +31,12 @@ def unfold(frames: torch.Tensor, clips: int) -> torch.Tensor:
     return frames.unflatten(0, (clips, -1)).transpose(1, 2)  # b*f c h w -> b c f h w
 
 
-def positions(frames: int) -> embeddings.TemporalPositions:
+def positions(frames: int) -> TemporalPositions:
     return temporal_positions(frames, [32, 48, 64], torch.float32, torch.device("cpu"))
+
+
+def step(frames: int, emb=None, context=None, size=None) -> Step:
+    return Step(frames, emb, context, {"transformer_index": 0}, extras=positions(frames), size=size)
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -56,7 +63,7 @@ def test_text_per_frame_equals_the_same_text_per_clip(tiny_unet):
 def run_part(unet, name: str, tensor) -> torch.Tensor:
     """Call the module that a golden names, in this network's own layout, and bring the result into the golden's."""
     module = PARTS[name]["module"] + (".conv." if "samplers" in PARTS[name]["module"] else ".")
-    ldm = keys.diffusers_to_ldm(module, MODULES).removesuffix(".")
+    ldm = ldm_name(module, MODULES).removesuffix(".")
     if name.startswith("temporal_attention"):
         x = tensor("hidden_states").transpose(0, 1)  # n f d -> f n d, one clip
         return unet.get_submodule(ldm)(x, positions(x.shape[0])).transpose(0, 1)
@@ -65,28 +72,25 @@ def run_part(unet, name: str, tensor) -> torch.Tensor:
     if name.startswith("rotary"):
         t = tensor("t")  # n heads f d
         return (t.unsqueeze(-2) @ positions(t.shape[-2]).rotations[t.shape[-1]]).squeeze(-2)
+    module = unet.get_submodule(ldm.removesuffix(".conv").removesuffix(".op"))
     if name.startswith("resnet"):
         x = tensor("input_tensor")
-        return unfold(unet.get_submodule(ldm)(fold(x), tensor("temb"), x.shape[2]), x.shape[0])
+        return unfold(module(fold(x), step(x.shape[2], emb=tensor("temb"))), x.shape[0])
     if name.startswith("transformer"):
         x = tensor("hidden_states")
-        out = unet.get_submodule(ldm)(fold(x), tensor("encoder_hidden_states"), positions(x.shape[2]), {})
-        return unfold(out, x.shape[0])
+        return unfold(module(fold(x), step(x.shape[2], context=tensor("encoder_hidden_states"))), x.shape[0])
     if name.startswith("basic_block"):
-        return unet.get_submodule(ldm)(
-            tensor("hidden_states"), tensor("encoder_hidden_states"), positions(PARTS[name]["inputs"]["video_length"])
-        )
+        frames = PARTS[name]["inputs"]["video_length"]
+        return module(tensor("hidden_states"), step(frames, context=tensor("encoder_hidden_states")))
     if name == "cross_attention":
-        return unet.get_submodule(ldm)(tensor("hidden_states"), tensor("encoder_hidden_states"))
+        return module(tensor("hidden_states"), tensor("encoder_hidden_states"))
     if name == "self_attention":
-        return unet.get_submodule(ldm)(tensor("hidden_states"))
+        return module(tensor("hidden_states"))
     if name == "feed_forward":
-        return unet.get_submodule(ldm)(tensor("x"))
+        return module(tensor("x"))
     x = tensor("x")
-    if name == "downsample":
-        return unfold(unet.get_submodule(ldm)(fold(x)), x.shape[0])
     size = PARTS[name]["inputs"].get("size", [x.shape[2], x.shape[3] * 2, x.shape[4] * 2])
-    return unfold(unet.get_submodule(ldm.removesuffix(".conv"))(fold(x), list(size[1:])), x.shape[0])
+    return unfold(module(fold(x), step(x.shape[2], size=tuple(size[1:]))), x.shape[0])
 
 
 @pytest.mark.parametrize("name", [name for name in PARTS if name != "temb"])
@@ -101,7 +105,7 @@ def test_relative_position_buckets():
     table = zip(
         tensors["rel_pos_bucket_table.rel"].flatten().tolist(), tensors["rel_pos_bucket_table.bucket"].flatten().tolist(), strict=True
     )
-    assert all(embeddings.relative_position_bucket(distance) == bucket for distance, bucket in table)
+    assert all(relative_position_bucket(distance) == bucket for distance, bucket in table)
     for n in (16, 33, 40):
         assert torch.equal(positions(n).buckets, tensors[f"rel_pos_bias_n{n}.bucket"])
 
@@ -110,12 +114,12 @@ def test_embeddings_of_time_and_motion(tiny_unet):
     """Sinusoids in float32 and the two MLPs; the golden also records the sinusoids of the full-size widths."""
     t = load("submodules_a")
     times, motions = t["temb.timesteps"].float(), t["temb.motion_ids"]
-    assert_parity(embeddings.sinusoid(times, 64), t["temb.time_proj"])
-    assert_parity(embeddings.sinusoid(times, 320), t["temb.time_proj_320"])
-    assert_parity(embeddings.sinusoid(motions, 32), t["temb.motion_proj"])
-    assert_parity(embeddings.sinusoid(motions, 256), t["temb.motion_proj_256"])
-    time = tiny_unet.time_embed(embeddings.sinusoid(times, 64))
-    motion = tiny_unet.motion_embed(embeddings.sinusoid(motions, 32))
+    assert_parity(sinusoid(times, 64), t["temb.time_proj"])
+    assert_parity(sinusoid(times, 320), t["temb.time_proj_320"])
+    assert_parity(sinusoid(motions, 32), t["temb.motion_proj"])
+    assert_parity(sinusoid(motions, 256), t["temb.motion_proj_256"])
+    time = tiny_unet.time_embed(sinusoid(times, 64))
+    motion = tiny_unet.motion_embed(sinusoid(motions, 32))
     assert_parity(time, t["temb.time_embedding"])
     assert_parity(motion, t["temb.motion_embedding"])
     assert_parity(time + motion, t["temb.sum"])

@@ -6,10 +6,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 from cinemo_pack.cinemo_core.errors import CheckpointError
-from cinemo_pack.cinemo_core.models.cinemo import blocks, keys
-from cinemo_pack.cinemo_core.models.cinemo.attention import GEGLU, FeedForward
+from cinemo_pack.cinemo_core.models.cinemo import keys
 from cinemo_pack.cinemo_core.models.cinemo.config import CinemoConfig
-from cinemo_pack.cinemo_core.models.cinemo.embeddings import temporal_positions
+from cinemo_pack.cinemo_core.models.cinemo.positions import temporal_positions
+from cinemo_pack.cinemo_core.models.sd_unet import blocks
+from cinemo_pack.cinemo_core.models.sd_unet.attention import GEGLU, FeedForward
+from cinemo_pack.cinemo_core.models.sd_unet.keys import LDM_PREFIX
 from cinemo_pack.cinemo_core.schedule import alphas_cumprod
 from cinemo_pack.cinemo_core.training import network
 from cinemo_pack.cinemo_core.training.config import Optimizer, UNet
@@ -78,10 +80,10 @@ def test_operations_in_place_have_the_gradients_of_those_out_of_place(monkeypatc
         value, gate = self.proj(x).chunk(2, dim=-1)
         return value * F.gelu(gate)
 
-    def res_block(self, x, emb, frames):
-        h = self.in_layers[2](self.in_layers[1](blocks.normalise_clip(self.in_layers[0], x, frames)))
-        h = h + self.emb_layers(emb).repeat_interleave(frames, dim=0)[:, :, None, None]
-        h = self.out_layers[3](self.out_layers[1](blocks.normalise_clip(self.out_layers[0], h, frames)))
+    def res_block(self, x, step):
+        h = self.in_layers[2](self.in_layers[1](self.normalise(self.in_layers[0], x, step)))
+        h = h + self.emb_layers(step.emb).repeat_interleave(step.frames, dim=0)[:, :, None, None]
+        h = self.out_layers[3](self.out_layers[1](self.normalise(self.out_layers[0], h, step)))
         return h + self.skip_connection(x)
 
     monkeypatch.setattr(GEGLU, "forward", geglu)
@@ -158,10 +160,10 @@ def image_unet(layout: str) -> tuple[dict[str, torch.Tensor], nn.Module]:
     if layout != "lavie":
         weights = {name: tensor for name, tensor in weights.items() if "_temp." not in name}
     if layout in ("lavie", "sd_diffusers"):
-        names = keys.diffusers_names(unet.state_dict(), CONFIG)
+        names = keys.TABLE.to_diffusers(unet.state_dict(), CONFIG)
         weights = {names[name]: tensor for name, tensor in weights.items()}
     if layout == "sd_checkpoint":
-        weights = {keys.LDM_PREFIX + name: tensor for name, tensor in weights.items()} | {"first_stage_model.x.weight": torch.zeros(1)}
+        weights = {LDM_PREFIX + name: tensor for name, tensor in weights.items()} | {"first_stage_model.x.weight": torch.zeros(1)}
     return weights, unet
 
 

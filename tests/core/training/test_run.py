@@ -11,7 +11,7 @@ import torch
 from cinemo_pack.cinemo_core.checkpoint import read_state_dict
 from cinemo_pack.cinemo_core.errors import InputError
 from cinemo_pack.cinemo_core.folder import read_bundle
-from cinemo_pack.cinemo_core.models.cinemo.recognise import recognise
+from cinemo_pack.cinemo_core.models.recognise import recognise
 from cinemo_pack.cinemo_core.training import precision, trainer
 from cinemo_pack.cinemo_core.training.__main__ import main
 from cinemo_pack.cinemo_core.training.trainer import train
@@ -76,7 +76,7 @@ def test_the_loss_falls_and_the_export_is_whole(table, to_config, videos):
     assert sum(curve[-8:]) / 8 < 0.8 * curve[0]
 
     bundle = read_bundle(output / "export")
-    unet, config = recognise(bundle.unet, read_state_dict(bundle.unet))
+    _, unet, config = recognise(bundle.unet, read_state_dict(bundle.unet))
     assert config.widths == (64, 64)
     assert all(tensor.dtype == torch.float16 and tensor.isfinite().all() for tensor in unet.values())
     assert unet["out.2.weight"].any()

@@ -1,9 +1,8 @@
-"""Positions and scalars as vectors: sinusoids, rotary angles, T5 relative-position buckets.
+"""Positions of frames: rotary angles and T5 relative-position buckets.
 
 Pure functions; the numbers follow the official code (github.com/maxin-cn/Cinemo) and LaVie (arXiv 2309.15103).
 """
 
-import math
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -23,14 +22,6 @@ class TemporalPositions(NamedTuple):
 
     rotations: dict[int, Tensor]
     buckets: Tensor
-
-
-def sinusoid(values: Tensor, dim: int) -> Tensor:
-    """Sinusoidal embedding [n] -> [n, dim], cosines first, float32; frequency k is 10000^(-k / (dim / 2))."""
-    half = dim // 2
-    frequencies = torch.exp(torch.arange(half, dtype=torch.float32, device=values.device) * (-math.log(10000) / half))
-    angles = values.float()[:, None] * frequencies
-    return torch.cat([angles.cos(), angles.sin()], dim=-1)
 
 
 def rotary_frequencies(device: torch.device | None = None) -> Tensor:

@@ -1,0 +1,17 @@
+"""Cinemo's row in the table of families."""
+
+from ..family import Family
+from .config import CinemoConfig
+from .diffusers_config import check_diffusers_config
+from .keys import is_cinemo, normalise
+from .skeleton import expected_shapes
+
+CINEMO = Family(
+    name="Cinemo",
+    where="choose the UNet of a Cinemo checkpoint (unet/diffusion_pytorch_model or cinemo.pt of the published one)",
+    is_mine=is_cinemo,
+    normalise=normalise,
+    config=CinemoConfig.from_state_dict,
+    shapes=expected_shapes,
+    check_beside=check_diffusers_config,
+)

@@ -1,0 +1,6 @@
+"""The table of families. A new one is a folder next to this file and a row here."""
+
+from .cinemo.family import CINEMO
+from .family import Family
+
+FAMILIES: tuple[Family, ...] = (CINEMO,)

@@ -1,0 +1,34 @@
+"""A model family: how its weights are recognised, and what is known of them without ComfyUI."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+def nothing_beside(weights: Path, config: Any) -> None:
+    """For a family whose published files say nothing next to the weights."""
+
+
+@dataclass(frozen=True)
+class Family:
+    """One row of the table of families.
+
+    name: as the field writes it. where: which file of the published ones holds the network, for an error message.
+    is_mine: whether these are the names of its tensors. normalise: its tensors under LDM names, from any accepted layout.
+    config: its sizes, from a state dict under LDM names. shapes: names and shapes of all tensors of these sizes. check_beside: raises
+    CheckpointError for a configuration next to the weights that contradicts them.
+    """
+
+    name: str
+    where: str
+    is_mine: Callable[[Iterable[str]], bool]
+    normalise: Callable[[Mapping[str, Any]], dict[str, Any]]
+    config: Callable[[Mapping[str, Any]], Any]
+    shapes: Callable[[Any], dict[str, tuple[int, ...]]]
+    check_beside: Callable[[Path, Any], None] = nothing_beside
+
+    @property
+    def words(self) -> str:
+        """What a file of this family is, with its article: "a Cinemo UNet"."""
+        return f"{'an' if self.name[0] in 'AEIO' else 'a'} {self.name} UNet"
