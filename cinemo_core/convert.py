@@ -112,7 +112,7 @@ def cast(
     copied.sort(key=lambda name: -types[name].itemsize)  # the widest first: each is then aligned
     total = sum(unet[name].numel() * types[name].itemsize for name in copied)
     with tempfile.TemporaryFile(dir=folder) as file:
-        file.truncate(total)
+        reserve(file.fileno(), total)
         memory = mmap.mmap(file.fileno(), total) if total else None
         done = percent = 0
         for name in copied:
@@ -129,6 +129,14 @@ def cast(
                 percent = 100 * done // total
                 progress(done, total)
         yield ready
+
+
+def reserve(file: int, size: int) -> None:
+    """Make an open file this large, with its space on the disk: the system kills a process that writes to mapped memory without."""
+    if size and hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(file, 0, size)
+    else:
+        os.truncate(file, size)  # Windows reserves it
 
 
 @contextmanager

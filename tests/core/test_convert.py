@@ -228,6 +228,14 @@ class TestTarget:
             assert done.stderr.startswith("convert: ") and done.stderr.count("\n") == 1, done.stderr
             assert sorted(f.name for f in tmp_path.iterdir()) == before
 
+    @pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="This system reserves no space for a file.")
+    def test_what_is_converted_has_its_space_before_it_is_written(self, tmp_path):
+        """A process that writes to the memory of a sparse file is killed where the disk is full."""
+        with (tmp_path / "scratch").open("wb") as file:
+            convert.reserve(file.fileno(), 10**6)
+            assert os.fstat(file.fileno()).st_size == 10**6
+            assert os.fstat(file.fileno()).st_blocks * 512 >= 10**6
+
     @pytest.mark.parametrize("error", [OSError("no space left"), KeyboardInterrupt()])
     @pytest.mark.parametrize("existing", [None, b"mine"])
     def test_is_untouched_by_a_failure(self, tmp_path, source, error, existing):
