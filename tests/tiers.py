@@ -15,6 +15,7 @@ PLACES = {
     "core": "unit",
     "core/evaluation/claims": "system",  # draws and judges many clips
     "core/evaluation/test_evaluate.py": "system",  # several processes
+    "core/test_convert_limits.py": "system",  # processes of their own
     "core/test_download.py": "system",  # a hub on this machine, cut connections, kills
     "core/test_fuzz.py": "soak",
     "core/test_killed.py": "system",
