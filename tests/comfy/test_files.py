@@ -6,6 +6,7 @@ import folder_paths
 import pytest
 from cinemo_pack.cinemo_core.comfyui import files
 from cinemo_pack.cinemo_core.errors import CheckpointError
+from cinemo_pack.tests.links import link
 
 
 @pytest.fixture
@@ -85,10 +86,7 @@ def test_first_folder_wins_where_names_are_equal(drawn, model_folders, tmp_path)
 def test_folders_that_contain_each_other_end(model_folders):
     inner = model_folders.diffusers / "a" / "b"
     inner.mkdir(parents=True)
-    try:
-        (inner / "loop").symlink_to(model_folders.diffusers, target_is_directory=True)
-    except OSError:
-        pytest.skip("this system makes no symbolic links")
+    link(inner / "loop", model_folders.diffusers)
     (model_folders.diffusers / "Cinemo" / "unet").mkdir(parents=True)
     assert files.bundle_choices() == ["Cinemo"]
 
@@ -117,7 +115,7 @@ def test_unknown_names_say_where_files_go(model_folders, name):
 
 
 def test_a_link_to_a_checkpoint_is_another_name_of_it(checkpoint, model_folders):
-    (model_folders.diffusers / "link").symlink_to(checkpoint)
+    link(model_folders.diffusers / "link", checkpoint)
     assert files.bundle_choices() == ["Cinemo", "link"]
 
 
@@ -135,10 +133,10 @@ def test_links_that_lead_nowhere_are_left_out(checkpoint, model_folders):
     """Path.is_dir raises for the last, as it does for a share that went away."""
     for number, target in enumerate(("nowhere", "2", "x" * 300)):
         for folder in (model_folders.diffusers, model_folders.diffusion_models, checkpoint):
-            (folder / f"{number}").symlink_to(target)
-            (folder / f"{number}.safetensors").symlink_to(target)
+            link(folder / f"{number}", target)
+            link(folder / f"{number}.safetensors", target)
         (model_folders.diffusers / f"unet_{number}").mkdir()
-        (model_folders.diffusers / f"unet_{number}" / "unet").symlink_to(target)
+        link(model_folders.diffusers / f"unet_{number}" / "unet", target)
     assert files.unet_choices() == ["Cinemo/unet"]
     assert files.bundle_choices() == ["Cinemo"]
     assert files.resolve_bundle("Cinemo").vae_image == checkpoint / "vae"
@@ -147,7 +145,7 @@ def test_links_that_lead_nowhere_are_left_out(checkpoint, model_folders):
 def test_a_part_whose_weights_went_away_is_named(checkpoint):
     weights = checkpoint / "unet" / "diffusion_pytorch_model.bin"
     weights.unlink()
-    weights.symlink_to("../../blobs/gone")
+    link(weights, "../../blobs/gone")
     with pytest.raises(CheckpointError, match=r"diffusion_pytorch_model\.bin is a link that leads nowhere, or cannot be reached; download"):
         files.resolve_bundle("Cinemo")
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from cinemo_pack.cinemo_core.walk import files_below, files_in, folders_in, is_hidden
+from cinemo_pack.tests.links import link
 
 LEFTOVERS = ["._a.mp4", ".DS_Store", "Thumbs.db", "desktop.ini", ".a.mp4.part"]
 
@@ -25,9 +26,9 @@ def unreachable(tmp_path):
     """Ways in which a path cannot be reached, as links, so that they hold for root too: Path.is_dir raises for the last."""
     folder = tmp_path / "unreachable"
     folder.mkdir()
-    (folder / "dangling").symlink_to("nowhere")
-    (folder / "loop").symlink_to("loop")
-    (folder / "too_long").symlink_to("x" * 300)
+    link(folder / "dangling", "nowhere")
+    link(folder / "loop", "loop")
+    link(folder / "too_long", "x" * 300)
     return folder
 
 
@@ -63,16 +64,16 @@ def test_a_hidden_folder_that_is_asked_for_is_looked_through(tmp_path):
 def test_linked_folders_are_followed_once(tmp_path):
     touch(tmp_path / "elsewhere", "a.mp4", "deeper/b.mp4")
     root = touch(tmp_path / "data", "own/c.mp4")
-    (root / "again").symlink_to(tmp_path / "elsewhere")
-    (root / "linked").symlink_to(tmp_path / "elsewhere")
-    (root / "alias").symlink_to(root / "own")
+    link(root / "again", tmp_path / "elsewhere")
+    link(root / "linked", tmp_path / "elsewhere")
+    link(root / "alias", root / "own")
     assert names(root, files_below(root)) == ["own/c.mp4", "again/a.mp4", "again/deeper/b.mp4"]
 
 
 def test_folders_that_contain_each_other_end(tmp_path):
     root = touch(tmp_path / "data", "a/b/c.mp4")
-    (root / "a" / "b" / "up").symlink_to(root, target_is_directory=True)
-    (root / "a" / "b" / "self").symlink_to(root / "a" / "b", target_is_directory=True)
+    link(root / "a" / "b" / "up", root)
+    link(root / "a" / "b" / "self", root / "a" / "b")
     assert names(root, files_below(root)) == ["a/b/c.mp4"]
 
 

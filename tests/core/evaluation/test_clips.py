@@ -5,6 +5,7 @@ import pytest
 from cinemo_pack.cinemo_core.errors import InputError
 from cinemo_pack.cinemo_core.evaluation.clips import Clip, ClipReader, find_clips, shuffled
 from cinemo_pack.cinemo_core.media.errors import BadMedia
+from cinemo_pack.tests.links import link
 from PIL import Image
 
 from .conftest import SIZE, random_clips, write_frames, write_video
@@ -181,9 +182,9 @@ def test_a_folder_with_links_and_leftovers(tmp_path):
     write_frames(tmp_path / "elsewhere", {"frames": numbered(4)})
     folder = tmp_path / "clips"
     folder.mkdir()
-    (folder / "linked").symlink_to(tmp_path / "elsewhere")
-    (folder / "gone.mp4").symlink_to("nowhere.mp4")
-    (folder / "unreachable").symlink_to("x" * 300)
+    link(folder / "linked", tmp_path / "elsewhere")
+    link(folder / "gone.mp4", "nowhere.mp4")
+    link(folder / "unreachable", "x" * 300)
     for name in ("._a.mkv", "linked/frames/._0.png", "linked/frames/Thumbs.db"):
         (folder / name).write_bytes(b"leftover")
     clips = {clip.name: clip for clip in find_clips(folder)}

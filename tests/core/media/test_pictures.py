@@ -12,6 +12,7 @@ from cinemo_pack.cinemo_core.media.pictures import check_picture, cover, read_pi
 from cinemo_pack.cinemo_core.training.config import Case, Config, parse
 from cinemo_pack.cinemo_core.training.procedural.textures import read_photographs
 from cinemo_pack.cinemo_core.training.validation import read_case
+from cinemo_pack.tests.links import link
 from PIL import Image
 
 ORIENTATION = 0x0112
@@ -118,7 +119,7 @@ def test_what_cannot_be_read_says_why(tmp_path, content, reason):
 def test_a_damaged_picture_among_the_photographs_is_left_out_and_named(tmp_path, caplog):
     whole = write_turned(tmp_path / "b.png").read_bytes()
     (tmp_path / "a.png").write_bytes(whole[: len(whole) // 2])
-    (tmp_path / "c.jpg").symlink_to("nowhere.jpg")
+    link(tmp_path / "c.jpg", "nowhere.jpg")
     (tmp_path / "Thumbs.db").write_bytes(b"thumbnails")
     (tmp_path / "._b.png").write_bytes(b"resource fork")
     (photograph,) = read_photographs(tmp_path)

@@ -1,6 +1,5 @@
 """Frames of videos, animated pictures and folders of pictures: which are taken, which way up, and what is said of bad ones."""
 
-import os
 import shutil
 
 import numpy as np
@@ -10,6 +9,7 @@ from cinemo_pack.cinemo_core.media.errors import BadMedia
 from cinemo_pack.cinemo_core.media.videos import is_picture, is_video, read_frames
 from cinemo_pack.cinemo_core.training.config import Data
 from cinemo_pack.cinemo_core.training.videos import Videos
+from cinemo_pack.tests.links import link
 from PIL import Image
 
 SIZE = 16
@@ -71,7 +71,7 @@ def test_an_animated_webp_is_a_video_and_a_still_one_a_picture(tmp_path):
     moving = write_animation(tmp_path / "moving.webp", numbered(3), lossless=True)
     still = tmp_path / "still.WEBP"
     Image.new("RGBA", (4, 4), (9, 9, 9, 9)).save(still, format="WEBP")
-    (tmp_path / "gone.webp").symlink_to("nowhere")
+    link(tmp_path / "gone.webp", "nowhere")
     assert [is_video(path) for path in (moving, still, tmp_path / "gone.webp")] == [True, False, False]
     assert [is_picture(path) for path in (moving, still, tmp_path / "gone.webp")] == [False, True, True]
     with pytest.raises(BadMedia, match=r"still\.WEBP has 1 frames, 3 are needed"):
@@ -140,7 +140,7 @@ def test_damage_anywhere_is_a_bad_clip(tmp_path, name):
 
 def test_a_link_that_leads_nowhere_is_a_bad_clip(tmp_path):
     for target in ("nowhere.mp4", "x" * 300, "loop.mp4"):
-        os.symlink(target, tmp_path / "loop.mp4")
+        link(tmp_path / "loop.mp4", target)
         with pytest.raises(BadMedia, match=r"loop\.mp4 (does not exist, or is a link that leads nowhere|cannot be read \()"):
             list(read_frames(tmp_path / "loop.mp4", range))
         (tmp_path / "loop.mp4").unlink()
@@ -149,7 +149,7 @@ def test_a_link_that_leads_nowhere_is_a_bad_clip(tmp_path):
 def test_a_picture_that_is_missing_from_a_folder_is_named(tmp_path):
     folder = write_folder(tmp_path / "x", numbered(4))
     (folder / "2.png").unlink()
-    (folder / "2.png").symlink_to("nowhere")
+    link(folder / "2.png", "nowhere")
     with pytest.raises(BadMedia, match=r"x holds 2\.png, which does not exist, or is a link that leads nowhere"):
         list(read_frames(folder, range))
     shutil.rmtree(folder)

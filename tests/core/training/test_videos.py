@@ -14,6 +14,7 @@ from cinemo_pack.cinemo_core.training.clips import BadClips
 from cinemo_pack.cinemo_core.training.config import Data
 from cinemo_pack.cinemo_core.training.sources import draw_clip
 from cinemo_pack.cinemo_core.training.videos import Videos, choose_frames, read_clip
+from cinemo_pack.tests.links import link
 
 from .conftest import write_video
 
@@ -180,9 +181,9 @@ def test_an_empty_folder(tmp_path):
 
 def test_a_folder_with_links_and_leftovers(videos, tmp_path):
     """A dangling link is one bad clip, linked folders are followed, leftovers of operating systems are no clips."""
-    (tmp_path / "linked").symlink_to(videos)
-    (tmp_path / "gone.mp4").symlink_to("nowhere.mp4")
-    (tmp_path / "unreachable").symlink_to("x" * 300)
+    link(tmp_path / "linked", videos)
+    link(tmp_path / "gone.mp4", "nowhere.mp4")
+    link(tmp_path / "unreachable", "x" * 300)
     for name in ("._0.mkv", "Thumbs.db", ".0.mkv.part"):
         (tmp_path / name).write_bytes(b"leftover")
     source, bad = Videos(data(tmp_path)), BadClips(tmp_path / "out" / "bad.jsonl")
