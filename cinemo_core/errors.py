@@ -27,3 +27,7 @@ class ConditioningError(CinemoError):
 
 class InputError(CinemoError):
     """A value, image or latent lies outside what the operation can take."""
+
+
+class SamplingError(CinemoError):
+    """Sampling cannot be done as a sampler or node asks for it, or has ended in no numbers."""

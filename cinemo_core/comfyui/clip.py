@@ -6,6 +6,7 @@ ComfyUI's default for SD1.x is the last layer with the final layer norm: the las
 from functools import partial
 from pathlib import Path
 
+import comfy.model_management
 import comfy.sd
 import folder_paths
 from comfy.model_patcher import ModelPatcher
@@ -19,6 +20,7 @@ from ..folder import find_weights, read_config
 from ..models.clip_text import keys
 from ..models.recognise import describe
 from .files import read_weights
+from .narrow import Narrowing, keep_own_formats, plan_narrowing
 
 STATE_DICT_PREFIX = "clip_l.transformer."
 
@@ -27,7 +29,7 @@ def load_clip(folder: str | Path, tokenizer: str | Path | None = None, disable_d
     """A CLIP from a text_encoder folder (weights and config.json), with ComfyUI's own copy of the CLIP tokenizer.
 
     The tokenizer folder, if given, is only compared with that copy. Raises CheckpointError for a folder that does not hold
-    one complete CLIP text encoder, or for another vocabulary.
+    one complete CLIP text encoder, for another vocabulary, and for weights that ComfyUI's format for text encoders cannot hold.
     """
     weights = find_weights(folder)
     config = read_clip_config(folder)
@@ -36,20 +38,31 @@ def load_clip(folder: str | Path, tokenizer: str | Path | None = None, disable_d
     state_dict = keys.normalise(read_weights(str(weights)))
     compare(shapes_of(state_dict), keys.shapes(config), f"The text encoder {weights}")
 
+    state_dict = {STATE_DICT_PREFIX + name: tensor for name, tensor in state_dict.items()}
+    dtype = comfy.model_management.text_encoder_dtype(comfy.model_management.text_encoder_device())
+    # No scales: ComfyUI's scaled layers need the projection of the pooled token, which SD1.x's text encoder lacks.
+    narrowing = plan_narrowing(state_dict, dtype, (), f"The text encoder {weights}", scalable=False)
+
     target = ClipTarget(
         partial(SD1Tokenizer, tokenizer=partial(SDTokenizer, embedding_size=config.hidden_size)),
-        SD1ClipModel,
+        partial(_text_encoder, narrowing),
     )
     target.params = {"clip_model": SDClipModel, "textmodel_json_config": config.json_config(), "return_projected_pooled": False}
     clip = comfy.sd.CLIP(
         target,
         embedding_directory=folder_paths.get_folder_paths("embeddings"),
         parameters=calculate_parameters(state_dict),
-        state_dict={STATE_DICT_PREFIX + name: tensor for name, tensor in state_dict.items()},
+        state_dict=state_dict,
         disable_dynamic=disable_dynamic,
     )
     clip.patcher.cached_patcher_init = (load_clip_patcher, (folder, tokenizer))
     return clip
+
+
+def _text_encoder(narrowing: Narrowing, **params) -> SD1ClipModel:
+    encoder = SD1ClipModel(**params)
+    keep_own_formats(encoder, narrowing.own)
+    return encoder
 
 
 def load_clip_patcher(folder: str | Path, tokenizer: str | Path | None = None, disable_dynamic: bool = False) -> ModelPatcher:

@@ -13,6 +13,7 @@ from ..motion import SAME_BUCKET, motion_id
 from ..residual import static_clip
 from ..resize import resize_image
 from ..shapes import LATENT_CHANNELS, check_image, check_video_size
+from .vae import check_numbers
 
 CLIP_KEY = "cinemo_clip"
 
@@ -82,7 +83,7 @@ def condition_clip(
 def encode_images(vae, images: torch.Tensor, width: int, height: int, resize: str) -> torch.Tensor:
     """Images [b, h, w, 3 or 4] in 0..1 at the video's size, as latents [b, 4, height / 8, width / 8], unscaled.
 
-    Raises InputError for images that do not fit and for a VAE that is missing or of another latent space.
+    Raises InputError for images that do not fit and for a VAE that is missing, of another latent space, or at the end of its numbers.
     """
     if vae is None:
         raise InputError("There is no VAE: the checkpoint held none; load one with VAELoader or Cinemo Bundle Loader.")
@@ -98,6 +99,7 @@ def encode_images(vae, images: torch.Tensor, width: int, height: int, resize: st
             f"The VAE made a latent of shape {list(latents.shape)} from {width}x{height} pixels, expected {list(expected)}: "
             "connect Cinemo's own VAE or one of Stable Diffusion 1.x."
         )
+    check_numbers(latents, vae, "the image")
     return latents.to(comfy.model_management.intermediate_device())
 
 

@@ -7,8 +7,8 @@ import comfy.utils
 import torch
 
 from ..errors import InputError
-from ..shapes import check_clip_latent
-from .vae import is_temporal
+from ..shapes import check_clip_latent, check_finite
+from .vae import check_numbers, is_temporal
 
 CHUNK = 14  # frames that the temporal decoder sees at once, as in the reference
 
@@ -22,6 +22,7 @@ def decode_clip(vae, samples: torch.Tensor) -> torch.Tensor:
     if vae is None:
         raise InputError("There is no VAE: the checkpoint held none; load one with VAELoader or Cinemo Bundle Loader.")
     check_clip_latent(samples)
+    check_finite(samples)
     if vae.latent_channels != samples.shape[1]:
         raise InputError(
             f"The VAE decodes latents of {vae.latent_channels} channels, the clip has {samples.shape[1]}: connect the "
@@ -35,7 +36,9 @@ def decode_clip(vae, samples: torch.Tensor) -> torch.Tensor:
         comfy.model_management.throw_exception_if_processing_interrupted()
         frames.append(decode_together(vae, chunk) if temporal else vae.decode(chunk))
         progress.update(chunk.shape[0])
-    return torch.cat(frames)
+    images = torch.cat(frames)
+    check_numbers(images, vae, "the frames")
+    return images
 
 
 def decode_together(vae, chunk: torch.Tensor) -> torch.Tensor:

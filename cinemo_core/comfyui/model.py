@@ -5,6 +5,8 @@ takes noisy frame latents, subtracts the first frame's z0, lets the network deno
 back and pins frame 0 to it. Samplers, masks, previews and patches see frames.
 """
 
+from typing import Any
+
 import comfy.conds
 import comfy.latent_formats
 import comfy.ldm.modules.attention
@@ -13,11 +15,14 @@ import comfy.patcher_extension
 import comfy.supported_models
 import torch
 
-from ..errors import ConditioningError, InputError
+from ..errors import ConditioningError, InputError, SamplingError
 from ..models.cinemo.config import CinemoConfig
+from ..models.cinemo.keys import SENSITIVE
 from ..models.cinemo.unet import CinemoUNet
 from ..shapes import check_clip_latent
 from .conditioning import CLIP_KEY, CONDClip, CONDText, check_clip
+from .narrow import Narrowing, keep_own_formats, plan_narrowing, scale_weights, without_scales
+from .windows import frame_indices
 
 SD15_SETTINGS = {"image_size": 32, "use_spatial_transformer": True, "legacy": False}  # what SD1.x's networks take beside their sizes
 
@@ -74,6 +79,7 @@ class CinemoModel(comfy.model_base.BaseModel):
         z0 = self.process_latent_in(clip.z0).to(kwargs["device"])
         out["z0"] = CONDClip(z0)
         out["motion_ids"] = CONDClip(torch.tensor([clip.motion_id], device=z0.device))
+        out["clip_frames"] = comfy.conds.CONDConstant(clip.frames)
         text = kwargs.get("cross_attn")
         if text is None or 0 in text.shape:
             raise ConditioningError("The conditioning holds no prompt; connect CLIP Text Encode before Cinemo Motion Conditioning.")
@@ -86,6 +92,11 @@ class CinemoModel(comfy.model_base.BaseModel):
                 f"The text encoder gives {text.shape[-1]} channels, this Cinemo model reads "
                 f"{self.model_config.unet_config['context_dim']}; "
                 "use the CLIP of the same checkpoint (Stable Diffusion 1.x's CLIP ViT-L for the published one)."
+            )
+        if not text.isfinite().all():
+            raise ConditioningError(
+                "The text encoder gave NaN or infinite values for the prompt; it is damaged, or its number format is too narrow: start "
+                "ComfyUI with --fp32-text-enc, and check its LoRA."
             )
         out["c_crossattn"] = CONDText(text)
         if "crossattn_controlnet" not in out:  # ControlNets, which ComfyUI may add after this, take a row of text per frame
@@ -104,13 +115,14 @@ class CinemoModel(comfy.model_base.BaseModel):
         *,
         z0,
         motion_ids,
+        clip_frames,
         **kwargs,
     ):
         clips = z0.shape[0]
         z0 = z0.to(x)
+        indices = frame_indices(x, clips, clip_frames, z0, transformer_options)
         frames = x.unflatten(0, (clips, -1))  # clips frames c h w
         residual = frames - z0[:, None]
-        indices = _frame_indices(transformer_options, frames.shape[1])
         holds_first_frame = indices[0] == 0
         if not holds_first_frame:  # a window from the middle of a clip: the network still needs z0 as its frame 0
             residual = torch.cat([torch.zeros_like(residual[:, :1]), residual], dim=1)
@@ -127,6 +139,18 @@ class CinemoModel(comfy.model_base.BaseModel):
         denoised[:, [i for i, index in enumerate(indices) if index == 0]] = z0[:, None]  # a looped window may hold it anywhere
         return denoised.flatten(0, 1)
 
+    def process_latent_out(self, latent):
+        """The last thing that ComfyUI does with a clip that any sampler has finished. Raises SamplingError if it holds no numbers."""
+        finite = latent.flatten(1).isfinite().all(dim=1)
+        if not finite.all():
+            raise SamplingError(
+                f"Sampling ended in NaN or infinite values in {int((~finite).sum())} of {len(finite)} frames, with weights in "
+                f"{_name(self.get_dtype())} and computing in {_name(self.get_dtype_inference())}; likely causes are a number format "
+                "that is too narrow (try weight_dtype bf16 or fp32), a cfg that is too high, a LoRA or patch that is too strong, or "
+                "a damaged checkpoint."
+            )
+        return super().process_latent_out(latent)
+
 
 class CinemoSupported(comfy.supported_models.SD15):
     """ComfyUI's description of the model family: SD1.x's, with the names that it saves text encoder and VAE under.
@@ -140,17 +164,25 @@ class CinemoSupported(comfy.supported_models.SD15):
     latent_format = CinemoLatent
     memory_usage_factor = 1.0
 
+    quant_config: dict[str, Any] | None = None  # what ComfyUI's operations are chosen by, where weights have scales
+    narrowing = Narrowing()
+
     def get_model(self, state_dict, prefix="", device=None):
-        return CinemoModel(self, device=device)
+        """Raises CheckpointError, before the network is built, where its weights cannot be held in the format asked for."""
+        unet = {key[len(prefix) :]: tensor for key, tensor in without_scales(state_dict).items() if key.startswith(prefix)}
+        self.narrowing = plan_narrowing(unet, self.unet_config["dtype"], SENSITIVE, "The Cinemo UNet")
+        if self.narrowing.scaled:
+            self.quant_config = {"mixed_ops": True}  # as ComfyUI's detection says of a file with scaled weights
+        model = CinemoModel(self, device=device)
+        keep_own_formats(model.diffusion_model, self.narrowing.own)
+        return model
+
+    def process_unet_state_dict(self, state_dict):
+        return scale_weights(state_dict, self.narrowing.scaled, self.unet_config["dtype"]) if self.narrowing.scaled else state_dict
 
 
-def _frame_indices(transformer_options, frames):
-    """Index in the clip of each frame at hand: all of them, unless ComfyUI samples in context windows."""
-    window = transformer_options.get("context_window")
-    if window is None:
-        return range(frames)
-    anchor = getattr(window, "causal_anchor_index", None)
-    return window.index_list if anchor is None else [anchor, *window.index_list]
+def _name(dtype):
+    return str(dtype).removeprefix("torch.")
 
 
 def _repeat_first(rows, clips):

@@ -14,6 +14,7 @@ from ..models.cinemo.config import CinemoConfig
 from ..models.cinemo.keys import is_cinemo
 from ..models.cinemo.skeleton import expected_shapes
 from .model import CinemoModel, CinemoSupported
+from .narrow import without_scales
 
 CLIP_L_WIDTH = 768
 
@@ -29,7 +30,7 @@ class CinemoCheckpoint(CinemoSupported):
 
     def get_model(self, state_dict, prefix="", device=None) -> CinemoModel:
         """Raises CheckpointError for a UNet that lacks tensors, before it is built."""
-        unet = {key[len(prefix) :]: tensor for key, tensor in state_dict.items() if key.startswith(prefix)}
+        unet = {key[len(prefix) :]: tensor for key, tensor in without_scales(state_dict).items() if key.startswith(prefix)}
         config = CinemoConfig.from_state_dict(unet)
         compare(shapes_of(unet), expected_shapes(config), "The Cinemo UNet of the checkpoint")
         self.unet_config = config.unet_config() | {"dtype": self.unet_config["dtype"]}

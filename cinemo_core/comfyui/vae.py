@@ -13,11 +13,12 @@ from comfy.ldm.modules.temporal_ae import AE3DConv, VideoResBlock
 from comfy.model_patcher import ModelPatcher
 
 from ..checkpoint import compare, shapes_of
-from ..errors import CheckpointError
+from ..errors import CheckpointError, InputError
 from ..folder import check_options, read_config
 from ..models.recognise import describe
 from ..models.temporal_vae import keys
 from .files import read_weights
+from .narrow import plan_narrowing
 
 PARTS = ("encoder.", "decoder.", "quant_conv.", "post_quant_conv.")
 TIME_KERNEL = [3, 1, 1]
@@ -27,7 +28,8 @@ OPTIONS = {"norm_num_groups": keys.NORM_GROUPS, "act_fn": "silu", "scaling_facto
 def load_vae(path: str) -> comfy.sd.VAE:
     """A VAE from a weights file: an image or a temporal VAE, in diffusers or LDM layout.
 
-    Raises CheckpointError for a file that is not such a VAE, is incomplete, or does not fit Cinemo's latents.
+    Raises CheckpointError for a file that is not such a VAE, is incomplete, does not fit Cinemo's latents, or whose weights
+    cannot be held in the format that ComfyUI chose for VAEs.
     """
     state_dict = read_weights(path)
     shapes = shapes_of(state_dict)
@@ -47,7 +49,9 @@ def load_vae(path: str) -> comfy.sd.VAE:
         }
         params["decoder_ddconfig"] = ddconfig | blocks
 
-    vae = comfy.sd.VAE(sd=_to_ldm(path, state_dict, config), config={"params": params})
+    state_dict = _to_ldm(path, state_dict, config)
+    vae = comfy.sd.VAE(sd=state_dict, config={"params": params})
+    plan_narrowing(state_dict, vae.vae_dtype, (), f"The VAE {path}", scalable=False)
     vae.patcher.cached_patcher_init = (load_vae_patcher, (path,))
     return vae
 
@@ -60,6 +64,15 @@ def load_vae_patcher(path: str, disable_dynamic: bool = False) -> ModelPatcher:
 def is_temporal(vae: comfy.sd.VAE) -> bool:
     """Whether a VAE's decoder mixes frames, so that the way in which a clip is cut into batches matters."""
     return any(isinstance(module, AE3DConv) for module in vae.first_stage_model.modules())
+
+
+def check_numbers(result: torch.Tensor, vae: comfy.sd.VAE, what: str) -> None:
+    """Raise InputError if a VAE's result for `what`, an image or frames, holds NaN or infinite values."""
+    if not result.isfinite().all():
+        raise InputError(
+            f"The VAE gave NaN or infinite values for {what}, computing in {str(vae.vae_dtype).removeprefix('torch.')}; start ComfyUI with "
+            "--bf16-vae or --fp32-vae, or choose another VAE."
+        )
 
 
 def _to_ldm(path: str, state_dict: dict[str, torch.Tensor], config: keys.VAEConfig) -> dict[str, torch.Tensor]:

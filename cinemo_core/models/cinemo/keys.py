@@ -17,6 +17,7 @@ TABLE = keys.KeyTable(
         "add_embedding.linear_2.": "motion_embed.2.",
     }
 )
+SENSITIVE = (*keys.SENSITIVE, "motion_embed.")
 
 
 def is_cinemo(names: Iterable[str]) -> bool:

@@ -10,6 +10,9 @@ from .config import UNetConfig
 T = TypeVar("T")
 LDM_PREFIX = "model.diffusion_model."
 
+# Beside norms, biases and tables: what does not stand a format of 8 bits (the time embedding, the first and last convolution).
+SENSITIVE = ("time_embed.", "input_blocks.0.0.", "out.")
+
 # diffusers -> LDM
 TOP_LEVEL = {
     "conv_in.": "input_blocks.0.0.",

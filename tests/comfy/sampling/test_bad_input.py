@@ -1,7 +1,9 @@
 """Each mistake gives one sentence that says what was found, what was expected and what to do."""
 
 import comfy.model_patcher
+import comfy.patcher_extension
 import comfy.sample
+import comfy.samplers
 import comfy.sd
 import comfy.supported_models
 import pytest
@@ -161,6 +163,73 @@ def test_dctinit_for_another_size(model, clip):
     sentence(error)
 
 
+@pytest.mark.parametrize("sampler", [animate, stock], ids=["ours", "stock"])
+@pytest.mark.parametrize("value", ["nan", "inf"])
+def test_sampling_that_ends_in_no_numbers(model, clip, sampler, value):
+    """One frame suffices, whatever the sampler; the model works afterwards."""
+    broken = model.clone()
+
+    def spoil(executor, x, *args, **kwargs):
+        out = executor(x, *args, **kwargs)
+        out.unflatten(0, (-1, clip.samples.shape[0]))[:, 3, 0, 0, 0] = float(value)
+        return out
+
+    broken.add_wrapper(comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL, spoil)
+    message = "NaN or infinite values in [1-4] of 5 frames, with weights in float32 and computing in float32; likely causes .*cfg.*LoRA"
+    with pytest.raises(CinemoError, match=message) as error:
+        sampler(broken, clip)
+    sentence(error)
+    assert animate(model, clip).isfinite().all()
+
+
+@pytest.mark.parametrize("sampler", [animate, stock], ids=["ours", "stock"])
+def test_prompt_that_is_no_numbers(model, clip, sampler):
+    clip.negative = [[clip.negative[0][0] * float("inf"), clip.negative[0][1]]]
+    with pytest.raises(CinemoError, match="text encoder gave NaN or infinite values for the prompt; .*--fp32-text-enc") as error:
+        sampler(model, clip)
+    sentence(error)
+
+
+class Grows:
+    """Samplers that hand the model another clip than the one they began with."""
+
+    @staticmethod
+    def larger(model, x, sigmas, extra_args=None, **kwargs):
+        x = torch.nn.functional.interpolate(x, scale_factor=2)
+        return model(x, sigmas[0] * x.new_ones(x.shape[0]), **extra_args)
+
+    @staticmethod
+    def longer(model, x, sigmas, extra_args=None, **kwargs):
+        x = torch.cat([x, x[-1:]])
+        return model(x, sigmas[0] * x.new_ones(x.shape[0]), **extra_args)
+
+    @staticmethod
+    def one_frame(model, x, sigmas, extra_args=None, **kwargs):
+        return model(x[:1], sigmas[0] * x.new_ones(1), **extra_args)
+
+
+@pytest.mark.parametrize(
+    ("sampler", "size"), [("larger", "5 frames of 112x96"), ("longer", "6 frames of 56x48"), ("one_frame", "1 frames of 56x48")]
+)
+def test_samplers_that_change_the_clip(model, clip, sampler, size):
+    with pytest.raises(
+        CinemoError, match=f"A clip of 5 frames of 56x48 was asked about in a shape of {size}, not as a context window"
+    ) as error:
+        comfy.samplers.sample(
+            model,
+            torch.zeros_like(clip.samples),
+            clip.positive,
+            clip.negative,
+            4.0,
+            model.load_device,
+            comfy.samplers.KSAMPLER(getattr(Grows, sampler)),
+            torch.tensor([2.0, 0.0]),
+            model_options=model.model_options,
+            latent_image=clip.samples,
+        )
+    sentence(error)
+
+
 def small_vae(latent_channels: int = 4) -> comfy.sd.VAE:
     """A real, untrained VAE of ComfyUI's smallest kind."""
     return comfy.sd.VAE(sd=TAESD(latent_channels=latent_channels).state_dict())
@@ -194,12 +263,30 @@ def test_conditioning_node(clip, change, message):
     sentence(error)
 
 
+def spoiled_vae(part: str) -> comfy.sd.VAE:
+    """A VAE whose encoder or decoder gives NaN, as one does whose weights are damaged."""
+    vae = small_vae()
+    weight = next(getattr(vae.first_stage_model, f"taesd_{part}").parameters())
+    weight.data.fill_(float("nan"))
+    return vae
+
+
+def test_a_vae_that_gives_no_numbers(clip):
+    with pytest.raises(CinemoError, match="The VAE gave NaN or infinite values for the image, computing in .*--fp32-vae") as error:
+        condition_clip(clip.positive, clip.negative, spoiled_vae("encoder"), IMAGE, 32, 16, 4, 9)
+    sentence(error)
+    with pytest.raises(CinemoError, match="The VAE gave NaN or infinite values for the frames, computing in .*--fp32-vae") as error:
+        decode_clip(spoiled_vae("decoder"), torch.zeros(3, 4, 2, 2))
+    sentence(error)
+
+
 @pytest.mark.parametrize(
     ("vae", "samples", "message"),
     [
         (None, torch.zeros(3, 4, 2, 2), "There is no VAE"),
         (small_vae(16), torch.zeros(3, 4, 2, 2), "decodes latents of 16 channels"),
         (small_vae(), torch.zeros(1, 4, 3, 2, 2), "5 dimensions"),
+        (small_vae(), torch.full((3, 4, 2, 2), float("nan")), "latent holds NaN"),
     ],
 )
 def test_decode_node(vae, samples, message):

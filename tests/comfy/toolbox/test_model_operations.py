@@ -11,7 +11,7 @@ import pytest
 import torch
 from cinemo_pack.cinemo_core.comfyui.sampling import reference_sigmas, sample_clip
 from cinemo_pack.cinemo_core.comfyui.unet_loader import load_unet
-from cinemo_pack.cinemo_core.errors import InputError
+from cinemo_pack.cinemo_core.errors import InputError, SamplingError
 from cinemo_pack.cinemo_core.schedule import alphas_cumprod, sigma_of
 from cinemo_pack.tests.comfy.toolbox.files import SMALL, weights_of
 from cinemo_pack.tests.drawn import draw
@@ -181,6 +181,54 @@ def test_context_windows(model, schedule, options):
     torch.testing.assert_close(out[:1], clip.z0, rtol=0, atol=1e-5)
     assert (per_frame(out - clip.z0)[1:] > 0.1).all()
     assert len(seen) >= 3 and max(seen) <= 18
+
+
+def evolved_windows(model, windows: list[list[int]]):
+    """Sampling in windows as AnimateDiff-Evolved does it: it cuts the clip itself and tells of it in `ad_params`."""
+
+    def in_windows(executor, model, conds, x, timestep, model_options):
+        out, counts = [torch.zeros_like(x) for _ in conds], x.new_zeros(x.shape[0], 1, 1, 1)
+        for window in windows:
+            options = model_options["transformer_options"] | {"ad_params": {"full_length": x.shape[0], "sub_idxs": window}}
+            parts = executor(model, conds, x[window], timestep[window], model_options | {"transformer_options": options})
+            counts[window] += 1
+            for whole, part in zip(out, parts, strict=True):
+                whole[window] += part
+        return [whole / counts for whole in out]
+
+    model = model.clone()
+    model.add_wrapper(comfy.patcher_extension.WrappersMP.CALC_COND_BATCH, in_windows)
+    return model
+
+
+def test_context_windows_of_animatediff_evolved(model):
+    """They give what core's windows give that cut the clip alike, in order and looped; frame 0 alone is the image."""
+    clip = make_clip(frames=12)
+    for schedule, cuts in (
+        ("standard_static", [range(6), range(4, 10), range(6, 12)]),
+        ("looped_uniform", [range(6), range(4, 10), range(8, 14)]),
+    ):
+        cuts = [[index % 12 for index in cut] for cut in cuts]
+        core = windowed(model, schedule, 6, 2, causal_window_fix=False, fuse_method="flat", closed_loop=schedule == "looped_uniform")
+        expected = evaluate(core, clip)
+        found = evaluate(evolved_windows(model, cuts), clip)
+        assert relative(found, expected) <= 1e-5
+        torch.testing.assert_close(found[:1], clip.z0, rtol=0, atol=1e-5)
+        assert (per_frame(found - clip.z0)[1:] > 0.1).all()
+
+
+def test_an_enlarging_sampler_is_refused(model, clip):
+    sampler = node("SamplerLCMUpscale", scale_ratio=2.0, scale_steps=-1, upscale_method="bislerp")
+    guider = node("CFGGuider", model=model, positive=clip.positive, negative=clip.negative, cfg=1.0)
+    with pytest.raises(SamplingError, match=r"asked about in a shape of .*\(SamplerLCMUpscale does not\)"):
+        node(
+            "SamplerCustomAdvanced",
+            noise=node("RandomNoise", noise_seed=1),
+            guider=guider,
+            sampler=sampler,
+            sigmas=torch.tensor([20.0, 8.0, 2.0, 0.0]),
+            latent_image={"samples": clip.samples},
+        )
 
 
 def test_windows_follow_a_prompt_per_frame(model):
