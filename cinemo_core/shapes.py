@@ -15,6 +15,15 @@ MIN_FRAMES = 2
 
 def check_clip_latent(latent: torch.Tensor) -> None:
     """Raise InputError unless `latent` is one clip: [f, 4, h, w] with at least 2 frames, none of its sides empty."""
+    check_latent(latent)
+    if latent.shape[0] < MIN_FRAMES:
+        raise InputError(
+            f"The latent has {latent.shape[0]} frame(s); a Cinemo clip has the input image and at least one frame after it: use 2 or more."
+        )
+
+
+def check_latent(latent: torch.Tensor) -> None:
+    """Raise InputError unless `latent` is one picture or clip: [f, 4, h, w], none of its sides empty."""
     shape = list(latent.shape)
     if latent.ndim == 5:
         raise InputError(
@@ -28,12 +37,8 @@ def check_clip_latent(latent: torch.Tensor) -> None:
         raise InputError(
             f"The latent has {channels} channels, Cinemo has {LATENT_CHANNELS}: encode with a Stable Diffusion 1.x VAE or Cinemo's own."
         )
-    if frames < MIN_FRAMES:
-        raise InputError(
-            f"The latent has {frames} frame(s); a Cinemo clip has the input image and at least one frame after it: use 2 or more."
-        )
-    if height < 1 or width < 1:
-        raise InputError(f"The latent is empty, its shape is {shape}; use one with at least one row and column.")
+    if frames < 1 or height < 1 or width < 1:
+        raise InputError(f"The latent is empty, its shape is {shape}; use one with at least one frame, row and column.")
 
 
 def check_finite(latent: torch.Tensor) -> None:

@@ -87,21 +87,22 @@ def invert_clip(
     clip: unscaled latents [f, 4, h, w] whose frame 0 is the z0 of both conditionings. `part` as in `sample_clip`.
     """
     sigmas = reference_sigmas(model, steps, 1.0).flip(0)
-    inverted = comfy.samplers.sample(
-        model,
-        torch.zeros_like(clip),
-        positive,
-        negative,
-        cfg,
-        model.load_device,
-        comfy.samplers.KSAMPLER(ddim_inversion),
-        sigmas,
-        model_options=model.model_options,
-        latent_image=clip,
-        callback=moving_preview(model, len(sigmas) - 1, part),
-        disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
-        seed=InvertedNoise.seed,
-    )
+    with moving_preview(model, len(sigmas) - 1, part) as callback:
+        inverted = comfy.samplers.sample(
+            model,
+            torch.zeros_like(clip),
+            positive,
+            negative,
+            cfg,
+            model.load_device,
+            comfy.samplers.KSAMPLER(ddim_inversion),
+            sigmas,
+            model_options=model.model_options,
+            latent_image=clip,
+            callback=callback,
+            disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
+            seed=InvertedNoise.seed,
+        )
     scaled = model.model.process_latent_in(inverted.cpu())
     return InvertedNoise(scaled - scaled[:1])
 

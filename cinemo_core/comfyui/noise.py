@@ -6,7 +6,7 @@ from comfy_extras.nodes_custom_sampler import Noise_RandomNoise
 
 from ..errors import InputError
 from ..frequency import check_low_pass, dct_init
-from ..shapes import check_clip_latent
+from ..shapes import check_clip_latent, check_latent
 
 
 def random_noise(seed: int):
@@ -17,13 +17,13 @@ def random_noise(seed: int):
 class DCTInitNoise:
     """Noise whose low frequencies come from the first frame of a clip (DCTInit, paper sec. 3.3).
 
-    clip: latent [f, 4, h, w] whose frame 0 is the input image, as the VAE gives it (unscaled).
+    clip: latent [f, 4, h, w] whose frame 0 is the input image, as the VAE gives it (unscaled); that image alone will do.
     source: the NOISE to refine; cutoff, noise_level, temporal_cutoff: see `frequency.dct_init`.
     Frame 0, which the model pins to the image, keeps the noise of the source.
     """
 
     def __init__(self, clip: torch.Tensor, source, cutoff: float, noise_level: int, temporal_cutoff: float):
-        check_clip_latent(clip)
+        check_latent(clip)
         check_low_pass(cutoff, noise_level, temporal_cutoff)
         self.z0 = comfy.latent_formats.SD15().process_in(clip[:1].clone())
         self.source = source

@@ -8,6 +8,7 @@ and who does not know the message sees the plain preview.
 import base64
 import io
 import math
+from contextlib import contextmanager
 
 import comfy_execution.progress
 import comfy_execution.utils
@@ -16,26 +17,34 @@ import torch
 from comfy.cli_args import LatentPreviewMethod, args
 from comfy_api import feature_flags
 
+from ..models.cinemo.blocks import ResBlock
+from .progress import StepProgress
+
 CLIP_PREVIEW = "cinemo.clip_preview"  # the message's name, as web/animated_preview.js knows it
 JPEG_QUALITY = 90
 
 
+@contextmanager
 def moving_preview(model, steps: int, part: tuple[int, int] = (0, 1)):
     """ComfyUI's step callback, shown another frame of the clip at each step, since frame 0 stands still; and all of them in a sheet.
 
-    `part` (i, n): this is run i of n alike that share one progress bar.
+    `part` (i, n): this is run i of n alike that share one progress bar. Within the `with` block the bar moves with the network's blocks.
     """
     index, parts = part
+    blocks = [module for module in model.model.diffusion_model.modules() if isinstance(module, ResBlock)]
+    progress = StepProgress(blocks, steps, part)
     callback = latent_preview.prepare_callback(model, parts * steps)
     previewer = linear_previewer(model)
 
     def show(step, x0, x, total_steps):
         frame = 1 + step % (x0.shape[0] - 1)
         callback(index * total_steps + step, x0[frame : frame + 1], x, parts * total_steps)
+        progress.on_step(index * total_steps + step)
         if previewer is not None:
             send_sheet(previewer, x0)
 
-    return show
+    with progress.watch():
+        yield show
 
 
 def linear_previewer(model) -> latent_preview.LatentPreviewer | None:

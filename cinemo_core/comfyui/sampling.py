@@ -84,22 +84,24 @@ def sample_clip(
     start = (random_noise(seed) if noise is None else noise).generate_noise(latent)
     if start.shape != samples.shape:
         raise InputError(f"The noise has shape {list(start.shape)}, the latent {list(samples.shape)}; make both from the same clip.")
-    denoised = comfy.samplers.sample(
-        model,
-        start,
-        positive,
-        negative,
-        cfg,
-        model.load_device,
-        sampler,
-        sigmas,
-        model_options=model.model_options,
-        latent_image=samples,
-        denoise_mask=latent.get("noise_mask"),
-        callback=moving_preview(model, len(sigmas) - 1, part),
-        disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
-        seed=seed,
-    ).to(comfy.model_management.intermediate_device())
+    with moving_preview(model, len(sigmas) - 1, part) as callback:
+        denoised = comfy.samplers.sample(
+            model,
+            start,
+            positive,
+            negative,
+            cfg,
+            model.load_device,
+            sampler,
+            sigmas,
+            model_options=model.model_options,
+            latent_image=samples,
+            denoise_mask=latent.get("noise_mask"),
+            callback=callback,
+            disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
+            seed=seed,
+        )
+    denoised = denoised.to(comfy.model_management.intermediate_device())
 
     z0 = clip.z0.to(denoised)
     residual = to_residual(denoised, z0)

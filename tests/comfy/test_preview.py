@@ -1,8 +1,10 @@
 """The sheet of all frames that is sent while a clip is sampled."""
 
+import comfy.utils
 import pytest
 import torch
 from cinemo_pack.cinemo_core.comfyui.preview import frame_sheet, linear_previewer
+from cinemo_pack.cinemo_core.comfyui.progress import StepProgress
 from comfy.cli_args import LatentPreviewMethod, args
 
 
@@ -20,3 +22,22 @@ def test_each_frame_is_at_its_place_in_the_sheet(frames):
 def test_frames_are_sent_of_the_cheap_preview_only(monkeypatch, method):
     monkeypatch.setattr(args, "preview_method", method)
     assert linear_previewer(None) is None  # before it looks at the model
+
+
+def test_the_bar_moves_within_a_step(monkeypatch):
+    """By blocks, in one evaluation as in two, and never backwards; a second run follows the first."""
+    monkeypatch.setattr(comfy.utils, "PROGRESS_THROTTLE_MIN_INTERVAL", 0)
+    seen = []
+    monkeypatch.setattr(comfy.utils, "PROGRESS_BAR_HOOK", lambda value, total, preview, **kwargs: seen.append((value, total)))
+    blocks = [torch.nn.Identity() for _ in range(4)]
+    for part in (0, 1):
+        progress = StepProgress(blocks, 3, (part, 2))
+        with progress.watch():
+            for step in range(3):
+                for block in blocks * 2:
+                    block(torch.zeros(1))
+                progress.on_step(3 * part + step)
+    first, later = [0.25, 0.5, 0.75], [0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875]
+    run = [*first, *(1 + share for share in later), *(2 + share for share in later)]
+    assert seen == [(value, 6) for value in (*run, *(3 + value for value in run))]
+    assert not any(block._forward_hooks for block in blocks)

@@ -3,12 +3,13 @@
 import pytest
 import torch
 from cinemo_pack.cinemo_core.errors import InputError
-from cinemo_pack.cinemo_core.shapes import check_clip_latent, check_image, check_video_size
+from cinemo_pack.cinemo_core.shapes import check_clip_latent, check_image, check_latent, check_video_size
 
 
 def test_what_is_right_passes():
     check_clip_latent(torch.zeros(2, 4, 1, 1))
     check_clip_latent(torch.zeros(64, 4, 5, 9))
+    check_latent(torch.zeros(1, 4, 5, 9))
     check_video_size(512, 320, 16)
     check_video_size(16, 16, 2)
     check_image(torch.rand(1, 3, 5, 3))
@@ -22,7 +23,7 @@ def test_what_is_right_passes():
         ((4, 40, 64), r"shape \[4, 40, 64\]"),
         ((16, 16, 40, 64), "16 channels"),
         ((1, 4, 40, 64), r"1 frame\(s\)"),
-        ((0, 4, 40, 64), r"0 frame\(s\)"),
+        ((0, 4, 40, 64), "empty"),
         ((16, 4, 0, 64), "empty"),
     ],
 )

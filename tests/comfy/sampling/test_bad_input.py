@@ -156,6 +156,12 @@ def test_dctinit_settings_out_of_range(clip, settings):
     sentence(error)
 
 
+def test_dctinit_takes_a_single_picture(clip):
+    """Such as VAE Encode or Cinemo Residual Split give."""
+    alone, whole = (DCTInitNoise(samples, random_noise(0), 0.23, 975, 1.0) for samples in (clip.samples[:1], clip.samples))
+    assert torch.equal(alone.generate_noise({"samples": clip.samples}), whole.generate_noise({"samples": clip.samples}))
+
+
 def test_dctinit_for_another_size(model, clip):
     noise = DCTInitNoise(random_clip(height=8).samples, random_noise(0), 0.23, 975, 1.0)
     with pytest.raises(CinemoError, match="made for latents of 7x8, the sampler works on 7x6") as error:

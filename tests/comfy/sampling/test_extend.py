@@ -179,11 +179,15 @@ class Watch:
     def __init__(self, monkeypatch):
         self.steps: list[tuple[int, int]] = []
         self.previews: list[bytes] = []
+        self.between: list[float] = []
         self.interrupt_after: int | None = None
         monkeypatch.setattr(latent_preview.args, "preview_method", latent_preview.LatentPreviewMethod.Latent2RGB)
         monkeypatch.setattr(comfy.utils, "PROGRESS_BAR_HOOK", self.hook)
 
     def hook(self, value, total, preview, node_id=None):
+        if preview is None:  # within a step
+            self.between.append(value)
+            return
         self.steps.append((value, total))
         self.previews.append(preview[1].tobytes())
         if value == self.interrupt_after:
@@ -205,6 +209,7 @@ def test_one_progress_bar_over_all_segments_with_moving_previews(model, clip, wa
     extend(model, clip, 3, steps=4)
     assert watch.steps == [(step, 12) for step in range(1, 13)]
     assert len(set(watch.previews)) == 12
+    assert watch.between and all(0 < value < 12 for value in watch.between), "and it moves within a step"
 
 
 @pytest.mark.parametrize("step", [5, 6], ids=["within the third segment", "at the end of the third segment"])

@@ -112,7 +112,10 @@ def fail_once(module, method: str, monkeypatch) -> list:
 
 @pytest.mark.parametrize("decoder", ["image", "temporal"])
 def test_out_of_memory_in_the_decoder(bundles, clip, monkeypatch, decoder):
-    """Falls back to tiles, as VAEDecode does; at this size a tile is the frame, so the image VAE gives the same picture."""
+    """Falls back to tiles, an image VAE as VAEDecode does; at this size a tile is the frame, so the picture is the same.
+
+    A temporal decoder still sees its frames together, and VAEDecode lets it see them one by one.
+    """
     vae = bundles[decoder]
     with torch.inference_mode():
         expected = decode_clip(vae, clip.samples)
@@ -124,9 +127,9 @@ def test_out_of_memory_in_the_decoder(bundles, clip, monkeypatch, decoder):
             fail_once(vae.first_stage_model, "decode", patch)
             stock = node("VAEDecode", samples={"samples": clip.samples}, vae=vae)
         assert found.shape == expected.shape == stock.shape
-        assert torch.equal(found, stock)
+        assert relative(found, expected) <= 1e-5
         if decoder == "image":
-            assert relative(found, expected) <= 1e-5
+            assert torch.equal(found, stock)
         assert torch.equal(decode_clip(vae, clip.samples), expected)
 
 
