@@ -41,7 +41,8 @@ def decode_clip(vae, samples: torch.Tensor) -> torch.Tensor:
     vae.throw_exception_if_invalid()
     temporal = is_temporal(vae)
     tile = tile_for_cpu(vae, samples) if temporal else None
-    progress = FrameProgress([module for module in vae.first_stage_model.modules() if isinstance(module, ResnetBlock)], samples.shape[0])
+    decoder = getattr(vae.first_stage_model, "decoder", vae.first_stage_model)
+    progress = FrameProgress([module for module in decoder.modules() if isinstance(module, ResnetBlock)], samples.shape[0])
     frames = []
     for chunk in samples.split(CHUNK):
         comfy.model_management.throw_exception_if_processing_interrupted()
