@@ -3,7 +3,7 @@
 A step of a full-size model takes minutes on a CPU. The bars of ComfyUI take fractions, and send at most ten updates a second.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
 import comfy.utils
@@ -13,7 +13,7 @@ NEARLY = 0.95  # of a step, until the sampler says that it is over
 
 
 @contextmanager
-def watched(blocks: list[torch.nn.Module], see: Callable[[torch.Tensor], None]) -> Iterator[None]:
+def watched(blocks: Sequence[torch.nn.Module], see: Callable[[torch.Tensor], None]) -> Iterator[None]:
     """Within the `with` block, call `see(output)` whenever one of these modules has run; a compiled network is not watched."""
 
     def hook(module, arguments, output):
@@ -32,7 +32,7 @@ class StepProgress:
     How many blocks a step runs, in how many evaluations and windows, shows in the step before; the first is taken for one evaluation.
     """
 
-    def __init__(self, blocks: list[torch.nn.Module], steps: int, part: tuple[int, int]):
+    def __init__(self, blocks: Sequence[torch.nn.Module], steps: int, part: tuple[int, int]):
         index, parts = part
         self.blocks = blocks
         self.bar = comfy.utils.ProgressBar(parts * steps)
@@ -59,7 +59,7 @@ class StepProgress:
 class FrameProgress:
     """A bar of frames that moves with each block of a decoder, however many frames, and tiles of them, a run of it holds."""
 
-    def __init__(self, blocks: list[torch.nn.Module], frames: int):
+    def __init__(self, blocks: Sequence[torch.nn.Module], frames: int):
         self.blocks = blocks
         self.bar = comfy.utils.ProgressBar(frames)
         self.finished = 0
