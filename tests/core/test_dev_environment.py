@@ -1,6 +1,10 @@
 """The environment: stamps, unusable interpreters, COMFYUI_PATH, the causes of pip failures."""
 
+import hashlib
+import re
+import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -37,6 +41,39 @@ def test_an_interrupted_installation_leaves_no_stamp(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         environment.ensure_pins(tmp_path / "venv" / "bin" / "python", tmp_path / "runtime.txt")
     assert not list((tmp_path / "venv").glob(".pins-*"))
+
+
+def wheel(folder: Path, name: str, requires: str = "") -> str:
+    """Write a wheel of this package, version 1; gives the pip argument that pins its hash."""
+    info, metadata = f"{name}-1.dist-info", f"Metadata-Version: 2.1\nName: {name}\nVersion: 1\n"
+    path = folder / f"{name}-1-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(f"{info}/METADATA", metadata + (f"Requires-Dist: {requires}\n" if requires else ""))
+        archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr(f"{info}/RECORD", "")
+    return f"--hash=sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
+
+
+def test_only_files_of_the_pinned_hashes_are_installed(tmp_path, monkeypatch):
+    """The real pip, in an environment of its own, on wheels in a local folder."""
+    index = tmp_path / "index"
+    index.mkdir()
+    right, needs = wheel(index, "alone"), wheel(index, "needs", requires="alone")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(index))
+    subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)
+    python, requirements = environment.interpreter(tmp_path / "venv"), tmp_path / "runtime.txt"
+    for text, sentence in (
+        (f"alone==1 --hash=sha256:{'0' * 64}", r"the downloaded file is not the expected one \(its sha256 differs\) and was not used"),
+        (f"needs==1 {needs}", "it needs alone, which is not in the list of pinned packages"),
+    ):
+        requirements.write_text(text)
+        with pytest.raises(DevError, match=f"^Installing runtime.txt failed: .*{sentence}"):
+            environment.ensure_pins(python, requirements)
+        assert environment.missing_packages(python, ["alone", "needs"]) == ["alone", "needs"]
+    requirements.write_text(f"alone==1 {right}\nneeds==1 {needs}\n")
+    environment.ensure_pins(python, requirements)
+    assert environment.missing_packages(python, ["alone", "needs"]) == []
 
 
 @pytest.mark.parametrize("version", [(3, 9), (3, 15)])
@@ -139,8 +176,31 @@ def test_pip_failures_have_a_cause_in_words(messages, cause):
     assert cause in explain(messages)
 
 
-def test_pins_are_exact_and_free_of_indexes_and_gpu_packages():
+def test_pins_are_exact_hashed_and_free_of_indexes():
     for name in ("runtime.txt", "dev.txt"):
-        lines = [line for line in (environment.REQUIREMENTS / name).read_text().splitlines() if not line.startswith("#")]
-        assert all("==" in line.split(";")[0] for line in lines)
-        assert not any(line.startswith(("nvidia", "cuda", "triton", "-")) for line in lines)
+        pins = pinned(environment.REQUIREMENTS / name)
+        assert len(pins) > 30
+        for pin, hashes in pins.items():
+            assert re.fullmatch(r"[a-z0-9-]+==[\w.]+( ; .+)?", pin)
+            assert hashes
+            assert all(re.fullmatch(r"--hash=sha256:[0-9a-f]{64}", value) for value in hashes)
+            if pin.startswith(("nvidia", "cuda", "triton")):
+                assert "sys_platform == 'linux'" in pin, "torch for Linux alone brings CUDA"
+
+
+def test_the_same_package_has_the_same_pin_in_both_files():
+    runtime, dev = (pinned(environment.REQUIREMENTS / f"{name}.txt") for name in ("runtime", "dev"))
+    versions = [{pin.split(" ; ")[0] for pin in pins} for pins in (runtime, dev)]
+    names = [{version.split("==")[0] for version in found} for found in versions]
+    for name in names[0] & names[1]:
+        of_name = [{version for version in found if version.startswith(f"{name}==")} for found in versions]
+        assert of_name[0] == of_name[1]
+
+
+def pinned(requirements: Path) -> dict[str, list[str]]:
+    """The hashes of each pin of a requirements file."""
+    lines = [line for line in requirements.read_text(encoding="utf-8").splitlines() if not line.lstrip().startswith("#")]
+    entries = "\n".join(lines).replace("\\\n", "").splitlines()
+    return {
+        pin.strip(): hashes.split() for pin, hashes in (entry.split("--hash", 1) for entry in entries) for hashes in [f"--hash{hashes}"]
+    }
