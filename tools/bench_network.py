@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from itertools import pairwise
 
-from comfy.cli_args import args as comfy_args
+from .on_cpu import choose_cpu
 
 FRAMES, HEIGHT, WIDTH = 16, 20, 32
 TOKENS, TEXT_WIDTH = 77, 768
@@ -19,7 +19,8 @@ parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
 parser.add_argument("--network", choices=("cinemo", "sd15"), default="cinemo")
 parser.add_argument("--rounds", type=int, default=3)
 options = parser.parse_args()
-comfy_args.cpu = options.device == "cpu"  # before anything of ComfyUI that chooses a device
+if options.device == "cpu":
+    choose_cpu()  # before anything of ComfyUI that chooses a device
 
 import comfy.ldm.modules.attention
 import comfy.model_management

@@ -13,10 +13,11 @@ import sys
 from pathlib import Path
 
 import torch
-from comfy.cli_args import args as comfy_args
 from safetensors.torch import load_file
 
-comfy_args.cpu = True  # before anything of ComfyUI that chooses a device
+from .on_cpu import choose_cpu
+
+choose_cpu()  # before anything of ComfyUI that chooses a device
 
 from cinemo_core.comfyui.unet_loader import load_unet
 from cinemo_core.errors import CinemoError

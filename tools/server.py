@@ -15,6 +15,7 @@ from typing import Any
 
 from .console import DevError
 from .environment import ROOT
+from .on_cpu import command_line
 
 PACK = "cinemo"  # the pack's folder name in custom_nodes
 START_SECONDS = 300  # the very first start compiles every module of ComfyUI; a slow disk makes it minutes
@@ -61,7 +62,7 @@ class Server:
     def command(self) -> list[str]:
         address = ["--listen", "127.0.0.1", "--port", str(self.port)]
         isolation = ["--base-directory", str(self.base), "--database-url", "sqlite:///:memory:", "--disable-api-nodes"]
-        device = [] if has_gpu() else ["--cpu"]
+        device = [] if has_gpu() else command_line()
         return [sys.executable, str(self.comfyui / "main.py"), *address, *isolation, *device, "--preview-method", "auto"]
 
     def wait_until_ready(self) -> None:
@@ -95,7 +96,7 @@ class Server:
     def stop(self) -> None:
         """End the process and remove the link to the pack, so that deleting `base` can never reach the repository."""
         if self.process is not None and self.process.poll() is None:
-            self.process.terminate() if os.name == "nt" else self.process.send_signal(signal.SIGINT)
+            self.process.send_signal(stop_signal())
             try:
                 self.process.wait(STOP_SECONDS)
             except subprocess.TimeoutExpired:
@@ -103,6 +104,15 @@ class Server:
                 self.process.wait()
         for place in self.links:
             unlink(place)
+
+
+def stop_signal() -> signal.Signals:
+    """What ends a program that was started here: SIGINT, on which ComfyUI tidies up, unless the program ignores it.
+
+    A job that a shell puts in the background ignores SIGINT, and so does everything that it starts. Windows has none to send.
+    """
+    ignored = signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    return signal.SIGTERM if ignored or os.name == "nt" else signal.SIGINT
 
 
 def has_gpu() -> bool:
@@ -136,9 +146,18 @@ def link(place: Path, target: Path) -> None:
     unlink(place)
     place.parent.mkdir(parents=True, exist_ok=True)
     if os.name == "nt":
-        subprocess.run(["cmd", "/c", "mklink", "/J", str(place), str(target)], check=True, stdout=subprocess.DEVNULL)
+        make_junction(place, target)
     else:
         place.symlink_to(target, target_is_directory=True)
+
+
+def make_junction(place: Path, target: Path) -> None:
+    """Windows' link between folders. The paths are quoted for cmd, and in variables, where it leaves &, ^ and % as they are."""
+    paths = {"CINEMO_PLACE": str(place), "CINEMO_TARGET": str(target)}
+    command = 'cmd /d /v:off /c mklink /J "%CINEMO_PLACE%" "%CINEMO_TARGET%"'
+    done = subprocess.run(command, env={**os.environ, **paths}, capture_output=True, text=True, errors="replace", check=False)
+    if done.returncode:
+        raise DevError(f"{place} cannot be linked to {target} ({done.stderr.strip()}); put this folder on an NTFS disk.")
 
 
 def unlink(place: Path) -> None:

@@ -53,7 +53,7 @@ def verify(archive: Path, sha256: str) -> None:
         while block := file.read(1 << 20):
             found.update(block)
     if found.hexdigest() != sha256:
-        raise DevError(f"{archive.name} has sha256 {found.hexdigest()}, expected {sha256}: not used; run again to download it anew.")
+        raise DevError(f"{archive.name} has sha256 {found.hexdigest()}, expected {sha256}: not used; run again to download it once more.")
 
 
 def extract(archive: Path, destination: Path) -> None:
@@ -73,7 +73,7 @@ def extract(archive: Path, destination: Path) -> None:
                 with source, target.open("wb") as file:
                     shutil.copyfileobj(source, file)
     except (tarfile.TarError, EOFError, zlib.error) as error:
-        raise DevError(f"{archive.name} is cut short or damaged ({error}); run again to download it anew.") from error
+        raise DevError(f"{archive.name} is cut short or damaged ({error}); run again to download it once more.") from error
     if not (destination / "main.py").exists():
         raise DevError(f"{archive.name} holds no {FOLDER}/main.py: it is not the expected source distribution.")
 

@@ -1,4 +1,4 @@
-"""Puts ComfyUI on the path and keeps it on the CPU, before anything imports it; the drawn checkpoint and model folders."""
+"""Puts ComfyUI on the path and keeps it on the CPU as the tools do, before anything imports it; the drawn checkpoint and model folders."""
 
 import os
 import sys
@@ -10,9 +10,9 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, os.environ.get("COMFYUI_PATH", str(ROOT / ".comfyui" / "ComfyUI")))
 
-from comfy.cli_args import args
+from cinemo_pack.tools.on_cpu import choose_cpu
 
-args.cpu = True
+choose_cpu()
 
 import folder_paths
 from cinemo_pack.tests import drawn as drawn_checkpoint

@@ -2,6 +2,8 @@
 
 import importlib
 import json
+import os
+import signal
 import socket
 import subprocess
 import sys
@@ -103,15 +105,34 @@ def test_a_port_number_too_large_is_one_sentence():
 
 
 def test_links_are_renewed_and_removed_without_touching_what_they_lead_to(tmp_path):
-    for name in ("a", "b"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "file").touch()
-    place = tmp_path / "deep" / "link"
-    for target in (tmp_path / "a", tmp_path / "a", tmp_path / "b"):
+    names = ("one & two", "100%PATH% ^3!")  # what a shell would read as its own
+    one, two = (tmp_path / name for name in names)
+    for folder in (one, two):
+        folder.mkdir()
+        (folder / "file").touch()
+    place = tmp_path / "deep (& more)" / "link"
+    for target in (one, one, two):
         server.link(place, target)
         assert place.samefile(target)
     server.unlink(place)
     server.unlink(place)
     assert not place.exists()
-    assert (tmp_path / "a" / "file").exists()
-    assert (tmp_path / "b" / "file").exists()
+    assert (one / "file").exists()
+    assert (two / "file").exists()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT to send")
+@pytest.mark.parametrize(("handler", "end"), [(signal.SIG_IGN, signal.SIGTERM), (signal.default_int_handler, signal.SIGINT)])
+def test_what_was_started_in_the_background_ends_too(tmp_path, handler, end):
+    """A background job of a shell ignores SIGINT, and so does all that it starts: it is not left to the last resort, SIGKILL."""
+    previous = signal.signal(signal.SIGINT, handler)
+    try:
+        started = server.Server(tmp_path, tmp_path)
+        command = [sys.executable, "-c", "import sys; print('runs', flush=True); sys.stdin.read()"]
+        started.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        assert started.process.stdout.readline() == b"runs\n"
+        started.stop()
+    finally:
+        signal.signal(signal.SIGINT, previous)
+    started.process.communicate()
+    assert started.process.returncode == -end
