@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
-DEMO_OPTIONS = ("image", "prompt", "motion_bucket", "output", "checkpoint")
+DEMO_OPTIONS = ("image", "prompt", "motion_bucket", "output", "checkpoint", "width", "height", "frames", "steps", "cfg", "fast")
 TIERS = ("unit", "contract", "system", "browser", "soak")
 # Other kernels and another order of sums than this processor would choose: what another machine rounds differently shows up here.
 OTHER_ROUNDING = {
@@ -28,8 +28,9 @@ TRAINING_MODULES = ("cinemo_core.training", "cinemo_core.evaluation")
 
 
 def demo(options, _):
-    given = {name: value for name, value in vars(options).items() if name in DEMO_OPTIONS and value is not None}
-    return prepare(options).run_module("tools.demo", *[f"--{name.replace('_', '-')}={value}" for name, value in given.items()])
+    given = {f"--{name.replace('_', '-')}": value for name, value in vars(options).items() if name in DEMO_OPTIONS}
+    arguments = [name if value is True else f"{name}={value}" for name, value in given.items() if value is not None and value is not False]
+    return prepare(options).run_module("tools.demo", *arguments)
 
 
 def serve(options, _):
@@ -107,10 +108,26 @@ def obtain_browser(python):
     return obtain(python)
 
 
-def bucket(text):
-    if text not in map(str, range(20)):
-        raise argparse.ArgumentTypeError(f"{text} is not a motion bucket; expected 0 (least motion) to 19 (most)")
-    return int(text)
+def whole_number(what, least, most, step=1):
+    """Converts an argument to a number that the node takes for `what`."""
+    expected = f"{least} to {most}{f', a multiple of {step}' if step > 1 else ''}"
+
+    def convert(text):
+        if not (text.isascii() and text.isdigit() and int(text) in range(least, most + 1, step)):
+            raise argparse.ArgumentTypeError(f"{text} is not {what}; expected {expected}")
+        return int(text)
+
+    return convert
+
+
+def guidance(text):
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 100:
+        raise argparse.ArgumentTypeError(f"{text} is not a strength of guidance; expected 0 to 100, 1 for none")
+    return value
 
 
 def absolute(text):
@@ -130,7 +147,17 @@ def parse(arguments):
     sub = command(demo, "animate a picture with the real ComfyUI; an MP4 and a contact sheet")
     sub.add_argument("--image", type=absolute, help="the picture (default: ComfyUI's example.png)")
     sub.add_argument("--prompt", help="what should happen in it")
+    bucket = whole_number("a motion bucket", 0, 19)
     sub.add_argument("--motion-bucket", type=bucket, metavar="N", help="0 least motion, 19 most")
+    side = whole_number("a side of a clip in pixels", 16, 8192, 8)
+    sub.add_argument("--width", type=side, metavar="N", help="of the clip in pixels (default: 512, nano 64)")
+    sub.add_argument("--height", type=side, metavar="N", help="(default: 320, nano 64)")
+    sub.add_argument("--frames", type=whole_number("a number of frames", 2, 1024), metavar="N", help="(default: 16)")
+    sub.add_argument("--steps", type=whole_number("a number of steps", 1, 1000), metavar="N", help="(default: 50, with --fast 15)")
+    sub.add_argument(
+        "--cfg", type=guidance, metavar="X", help="how closely the prompt is followed (default: 7.5, nano 1.4); 1 takes half the time"
+    )
+    sub.add_argument("--fast", action="store_true", help="a sampler that needs fewer steps, dpmpp_2m, instead of the authors' ddim")
     sub.add_argument("--output", type=absolute, metavar="DIR", help="where the files go (default: output/ here)")
     sub.add_argument(
         "--checkpoint", type=absolute, metavar="DIR", help="a downloaded checkpoint (default: nano, which comes with the pack)"

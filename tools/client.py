@@ -36,6 +36,10 @@ class Progress(NamedTuple):
     maximum: float
 
 
+def ignore(_: Any) -> None:
+    """The listener of those who do not listen."""
+
+
 class Client:
     """Talks to one server. `previews` are the images (JPEG or PNG bytes) that samplers sent during the last run."""
 
@@ -72,11 +76,18 @@ class Client:
         except aiohttp.ClientError as error:
             raise DevError(f"ComfyUI at {self.url} did not answer {method} {path} as it should ({error}).") from error
 
-    def run(self, workflow: Workflow, progress: Callable[[Progress], None] | None = None) -> dict[str, dict[str, Any]]:
-        """Run a workflow to its end; gives the outputs by node id. Raises WorkflowError if it is refused or fails."""
-        return run_to_end(self._run(workflow, progress or (lambda _: None)))
+    def run(
+        self, workflow: Workflow, progress: Callable[[Progress], None] = ignore, started: Callable[[str], None] = ignore
+    ) -> dict[str, dict[str, Any]]:
+        """Run a workflow to its end; gives the outputs by node id. Raises WorkflowError if it is refused or fails.
 
-    async def _run(self, workflow: Workflow, progress: Callable[[Progress], None]) -> dict[str, dict[str, Any]]:
+        `started` gets the id of each node when it starts, `progress` what a node reports while it runs.
+        """
+        return run_to_end(self._run(workflow, progress, started))
+
+    async def _run(
+        self, workflow: Workflow, progress: Callable[[Progress], None], started: Callable[[str], None]
+    ) -> dict[str, dict[str, Any]]:
         client_id = uuid.uuid4().hex
         self.previews = []
         try:
@@ -85,7 +96,7 @@ class Client:
                 session.ws_connect("/ws", params={"clientId": client_id}, max_msg_size=0) as socket,
             ):
                 prompt_id = await self._submit(session, workflow, client_id)
-                await self._follow(socket, workflow, prompt_id, progress)
+                await self._follow(socket, workflow, prompt_id, progress, started)
                 async with session.get(f"/history/{prompt_id}") as response:
                     return (await response.json())[prompt_id]["outputs"]
         except aiohttp.ClientError as error:
@@ -99,7 +110,12 @@ class Client:
             return answer["prompt_id"]
 
     async def _follow(
-        self, socket: "aiohttp.ClientWebSocketResponse[bool]", workflow: Workflow, prompt_id: str, progress: Callable
+        self,
+        socket: "aiohttp.ClientWebSocketResponse[bool]",
+        workflow: Workflow,
+        prompt_id: str,
+        progress: Callable[[Progress], None],
+        started: Callable[[str], None],
     ) -> None:
         """Read messages until the server is done with the prompt; raise what it reports."""
         failure: WorkflowError | None = None
@@ -123,6 +139,8 @@ class Client:
                 if failure:
                     raise failure
                 return
+            elif kind == "executing":
+                await asyncio.to_thread(started, data["node"])
         raise DevError(f"ComfyUI at {self.url} went away while it worked on the prompt.")
 
 

@@ -5,42 +5,82 @@ import io
 import json
 import re
 import tempfile
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from PIL import Image
 from tqdm import tqdm
 
 from cinemo_core import included
+from cinemo_core.errors import CinemoError
+from cinemo_core.models.cinemo.config import CinemoConfig
 from cinemo_core.motion import SAME_BUCKET
 
-from .client import Client, Progress, Workflow
+from .client import Client, Progress, Workflow, title
 from .console import DevError, say
 from .contact_sheet import contact_sheet
 from .environment import ROOT, current_comfyui
-from .server import Server
+from .estimate import Sampling, in_words, processor_speed, read_config, seconds
+from .server import Server, has_gpu
 
 WORKFLOW = ROOT / "tests" / "workflows" / "image_to_video.json"
 REAL_SIZE = (512, 320)  # what the published checkpoint was trained on
 REAL_CFG = 7.5  # the authors'
+FAST_SAMPLER, FAST_STEPS = "dpmpp_2m", 15
+BAR = "{desc}: {percentage:3.0f}%|{bar}| {n:g}/{total:g} [{elapsed}<{remaining}, {rate_fmt}]"  # tqdm's own, n may be a fraction
+LONG = 60  # seconds of sampling that are worth a word beforehand
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What was asked for on the command line; None leaves it to the workflow, or to what the checkpoint was trained on."""
+
+    prompt: str | None = None
+    motion_bucket: int | None = None
+    width: int | None = None
+    height: int | None = None
+    frames: int | None = None
+    steps: int | None = None
+    cfg: float | None = None
+    fast: bool = False
 
 
 class ProgressBar:
-    """One bar per node that reports progress, on the terminal."""
+    """One bar per node that reports progress, on the terminal; a sampler's stands at 0 from its start, and counts its steps."""
 
-    def __init__(self) -> None:
+    def __init__(self, workflow: Workflow) -> None:
+        self.workflow = workflow
         self.bar: tqdm | None = None
         self.node = ""
 
-    def __call__(self, progress: Progress) -> None:
+    def start(self, node: str) -> None:
+        """A node runs."""
+        self.close()
+        if steps := self.steps(node):
+            self.open(node, steps)
+
+    def update(self, progress: Progress) -> None:
+        """A node reports; its maximum need not be its steps, since samplers may report parts of one."""
+        total = self.steps(progress.node) or progress.maximum
         if self.bar is None or progress.node != self.node:
             self.close()
-            self.bar, self.node = tqdm(total=progress.maximum, desc=f"  {progress.title}", unit="step"), progress.node
-        self.bar.total = progress.maximum
-        self.bar.update(progress.value - self.bar.n)
+            self.open(progress.node, total)
+        if self.bar is not None and progress.maximum:
+            self.bar.total = total
+            self.bar.update(total * progress.value / progress.maximum - self.bar.n)
+
+    def steps(self, node: str) -> int:
+        """The steps that a node's input asks for, 0 if it has none."""
+        return self.workflow.get(node, {}).get("inputs", {}).get("steps", 0)
+
+    def open(self, node: str, total: float) -> None:
+        self.bar = tqdm(total=total, desc=f"  {title(self.workflow, node)}", unit="step", bar_format=BAR)
+        self.node = node
 
     def close(self) -> None:
         if self.bar is not None:
             self.bar.close()
+            self.bar = None
 
 
 def find(workflow: Workflow, class_type: str) -> dict:
@@ -49,19 +89,58 @@ def find(workflow: Workflow, class_type: str) -> dict:
     return inputs
 
 
-def fill_in(workflow: Workflow, bundle: str, size: tuple[int, int], prompt: str | None, bucket: int | None) -> str:
-    """Set the workflow's inputs to what was asked for; gives the caption that says what it will run."""
+def fill_in(workflow: Workflow, bundle: str, wishes: Wishes) -> None:
+    """Set the workflow's inputs to what was asked for."""
     find(workflow, "CinemoBundleLoader")["bundle"] = bundle
-    conditioning = find(workflow, "CinemoMotionConditioning")
-    conditioning["width"], conditioning["height"] = size
+    conditioning, sampler = find(workflow, "CinemoMotionConditioning"), find(workflow, "CinemoResidualKSampler")
+    text = workflow[conditioning["positive"][0]]["inputs"]
+    conditioning["width"], conditioning["height"] = included.SIZE if bundle == included.NAME else REAL_SIZE
     if bundle != included.NAME:  # the workflow's are nano's
         conditioning["negative_bucket"] = SAME_BUCKET
-        find(workflow, "CinemoResidualKSampler")["cfg"] = REAL_CFG
-    text = workflow[conditioning["positive"][0]]["inputs"]
-    text["text"] = text["text"] if prompt is None else prompt
-    conditioning["motion_bucket"] = conditioning["motion_bucket"] if bucket is None else bucket
-    seed = find(workflow, "CinemoDCTInitNoise")["seed"]
-    return f'"{text["text"]}", motion bucket {conditioning["motion_bucket"]}, seed {seed}, {bundle}'
+        sampler["cfg"] = REAL_CFG
+    if wishes.fast:
+        sampler["sampler_name"], sampler["steps"] = FAST_SAMPLER, FAST_STEPS
+    for inputs, name, value in (
+        (text, "text", wishes.prompt),
+        (conditioning, "motion_bucket", wishes.motion_bucket),
+        (conditioning, "width", wishes.width),
+        (conditioning, "height", wishes.height),
+        (conditioning, "frames", wishes.frames),
+        (sampler, "steps", wishes.steps),
+        (sampler, "cfg", wishes.cfg),
+    ):
+        if value is not None:
+            inputs[name] = value
+
+
+def caption_of(workflow: Workflow) -> str:
+    """What the workflow will make, for the contact sheet."""
+    conditioning = find(workflow, "CinemoMotionConditioning")
+    prompt = workflow[conditioning["positive"][0]]["inputs"]["text"]
+    seed, bundle = find(workflow, "CinemoDCTInitNoise")["seed"], find(workflow, "CinemoBundleLoader")["bundle"]
+    return f'"{prompt}", motion bucket {conditioning["motion_bucket"]}, seed {seed}, {bundle}'
+
+
+def config_of(checkpoint: Path) -> CinemoConfig:
+    """The sizes of a checkpoint's UNet, read before ComfyUI starts, so that a folder without one is refused at once."""
+    try:
+        return read_config(checkpoint)
+    except CinemoError as error:
+        raise DevError(str(error)) from None
+
+
+def settings_of(workflow: Workflow) -> Sampling:
+    conditioning, sampler = find(workflow, "CinemoMotionConditioning"), find(workflow, "CinemoResidualKSampler")
+    return Sampling(conditioning["width"], conditioning["height"], conditioning["frames"], sampler["steps"], sampler["cfg"])
+
+
+def forecast(config: CinemoConfig, settings: Sampling, speed: float, fast: bool) -> str | None:
+    """A sentence about how long sampling takes on a CPU of this speed; None where it is not worth one."""
+    taken = seconds(config, settings, speed)
+    if taken < LONG:
+        return None
+    offer = "" if fast else f"; --fast takes about {in_words(taken * FAST_STEPS / settings.steps)}"
+    return f"* sampling takes about {in_words(taken)} on this processor, an estimate{offer}; Ctrl-C ends it"
 
 
 def check_image(path: Path) -> None:
@@ -81,9 +160,9 @@ def free_stem(folder: Path) -> Path:
 def animate(client: Client, workflow: Workflow, image: Path) -> tuple[bytes, list[Image.Image]]:
     """Run the workflow on an image; the MP4 and the frames."""
     find(workflow, "LoadImage")["image"] = client.upload(image)
-    bar = ProgressBar()
+    bar = ProgressBar(workflow)
     try:
-        outputs = client.run(workflow, bar)
+        outputs = client.run(workflow, bar.update, bar.start)
     finally:
         bar.close()
     files = {workflow[node]["class_type"]: output["images"] for node, output in outputs.items() if "images" in output}
@@ -98,6 +177,10 @@ def main() -> None:
     parser.add_argument("--motion-bucket", type=int)
     parser.add_argument("--output", type=Path, default=ROOT / "output")
     parser.add_argument("--checkpoint", type=Path)
+    for name in ("width", "height", "frames", "steps"):
+        parser.add_argument(f"--{name}", type=int)
+    parser.add_argument("--cfg", type=float)
+    parser.add_argument("--fast", action="store_true")
     options = parser.parse_args()
 
     comfyui = current_comfyui()
@@ -107,14 +190,18 @@ def main() -> None:
     checkpoint = options.checkpoint and options.checkpoint.resolve()
     if checkpoint and not checkpoint.is_dir():
         raise DevError(f"{checkpoint} is not a folder; give the downloaded checkpoint's, the one that holds unet/ and text_encoder/.")
-    bundle, size = (checkpoint.name, REAL_SIZE) if checkpoint else (included.NAME, included.SIZE)
+    bundle = checkpoint.name if checkpoint else included.NAME
     workflow = json.loads(WORKFLOW.read_text(encoding="utf-8"))
-    caption = fill_in(workflow, bundle, size, options.prompt, options.motion_bucket)
+    fill_in(workflow, bundle, Wishes(**{field.name: getattr(options, field.name) for field in fields(Wishes)}))
+    caption, settings = caption_of(workflow), settings_of(workflow)
+    config = config_of(checkpoint) if checkpoint else None
 
     with tempfile.TemporaryDirectory(prefix="cinemo-demo-") as base:
         say("* starting ComfyUI")
         with Server(comfyui, Path(base), {bundle: checkpoint} if checkpoint else None, log=options.output / "comfyui.log") as server:
-            say(f"* animating {image}: {caption}, {size[0]}x{size[1]}")
+            say(f"* animating {image}: {caption}, {settings}")
+            if config and not has_gpu() and (sentence := forecast(config, settings, processor_speed(), options.fast)):
+                say(sentence)
             video, frames = animate(Client(server.url), workflow, image)
     stem = free_stem(options.output)
     stem.with_suffix(".mp4").write_bytes(video)

@@ -51,7 +51,12 @@ def run(arguments: list[str] | None) -> int:
     )
     parser.add_argument("--name", default=published.FOLDER, help="name of that folder (default: %(default)s, which the workflows choose)")
     parser.add_argument("--endpoint", metavar="URL", help="a mirror of the hub (default: HF_ENDPOINT, else https://huggingface.co)")
-    parser.add_argument("--dtype", choices=TARGET_DTYPES, default="fp16", help="type of the UNet's weights on disk (default: %(default)s)")
+    parser.add_argument(
+        "--dtype",
+        choices=TARGET_DTYPES,
+        default="fp16",
+        help="type of the UNet's weights on disk; without a GPU fp32 takes less memory (default: %(default)s)",
+    )
     parser.add_argument("--keep-original", action="store_true", help="keep the UNet as published too, beside the converted one")
     parser.add_argument("--image-vae", action="store_true", help="also fetch vae/, which decodes frame by frame")
     args = parser.parse_args(arguments)

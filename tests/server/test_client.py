@@ -7,6 +7,7 @@ import signal
 import aiohttp
 import pytest
 from cinemo_pack.tools.client import WorkflowError
+from cinemo_pack.tools.server import has_gpu
 from PIL import Image
 
 NODES = {
@@ -40,6 +41,11 @@ def test_the_pack_is_loaded_and_nano_is_offered(client):
     assert "cinemo-nano" in str(offered["CinemoBundleLoader"]["input"]["required"]["bundle"])
 
 
+@pytest.mark.skipif(has_gpu(), reason="the option is for computers without a GPU")
+def test_without_a_gpu_the_server_has_pytorchs_attention(client):
+    assert {"--cpu", "--use-pytorch-cross-attention"} <= set(client.get("/system_stats")["system"]["argv"])
+
+
 def test_outputs_come_back(client, tmp_path):
     image = Image.new("RGB", (16, 8), (10, 20, 30))
     image.save(tmp_path / "blue.png")
@@ -69,7 +75,9 @@ def test_progress_and_previews_arrive(client, workflow):
     graph["5"]["inputs"] |= {"width": 64, "height": 64, "frames": 2}
     graph["7"]["inputs"] |= {"steps": 3, "cfg": 1.0}
     seen: list = []
-    client.run(graph, seen.append)
+    nodes: list = []
+    client.run(graph, seen.append, nodes.append)
+    assert nodes.index("5") < nodes.index("7") < nodes.index("8"), "each node that is not cached says when it starts"
     assert [(step.value, step.maximum) for step in seen if step.title == "CinemoResidualKSampler"] == [(1, 3), (2, 3), (3, 3)]
     assert len(client.previews) == 3
     assert Image.open(io.BytesIO(client.previews[0])).size[0] > 0
