@@ -55,7 +55,7 @@ def run(arguments: list[str] | None) -> int:
         "--dtype",
         choices=TARGET_DTYPES,
         default="fp16",
-        help="type of the UNet's weights on disk; without a GPU fp32 takes less memory (default: %(default)s)",
+        help="type of the UNet's weights on disk (default: %(default)s); the README says what suits a computer without a GPU",
     )
     parser.add_argument("--keep-original", action="store_true", help="keep the UNet as published too, beside the converted one")
     parser.add_argument("--image-vae", action="store_true", help="also fetch vae/, which decodes frame by frame")
