@@ -24,10 +24,10 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from .checkpoint import SAFETENSORS, read_state_dict
 from .errors import CheckpointError, CinemoError, InputError
-from .file_mode import allow_others
-from .folder import UNET, find_weights
+from .files.checkpoint import SAFETENSORS, read_state_dict
+from .files.folder import UNET, find_weights
+from .files.mode import allow_others
 from .models.recognise import recognise
 from .models.sd_unet.keys import LDM_PREFIX
 

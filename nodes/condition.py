@@ -2,8 +2,8 @@
 
 from comfy_api.latest import io
 
-from ..cinemo_core.comfyui.conditioning import condition_clip
-from ..cinemo_core.motion import BUCKETS, SAME_BUCKET
+from ..cinemo_core.comfyui.cinemo.conditioning import condition_clip
+from ..cinemo_core.motion.buckets import BUCKETS, SAME_BUCKET
 from ..cinemo_core.resize import RESIZE_MODES
 
 

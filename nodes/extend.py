@@ -2,9 +2,9 @@
 
 from comfy_api.latest import io
 
-from ..cinemo_core.comfyui.extend import Settings, extend_video
-from ..cinemo_core.comfyui.sampling import REFERENCE_SCHEDULER, sampler_names, scheduler_names
-from ..cinemo_core.schedule import NUM_TRAIN_TIMESTEPS
+from ..cinemo_core.comfyui.cinemo.extend import Settings, extend_video
+from ..cinemo_core.comfyui.cinemo.sampling import REFERENCE_SCHEDULER, sampler_names, scheduler_names
+from ..cinemo_core.models.cinemo.schedule import NUM_TRAIN_TIMESTEPS
 
 
 class CinemoExtendVideo(io.ComfyNode):

@@ -2,10 +2,10 @@
 
 from comfy_api.latest import io
 
-from ..cinemo_core.comfyui.inversion import invert_video, show_on_node
-from ..cinemo_core.motion import BUCKETS
+from ..cinemo_core.comfyui.cinemo.inversion import invert_video, show_on_node
+from ..cinemo_core.models.cinemo.schedule import NUM_TRAIN_TIMESTEPS
+from ..cinemo_core.motion.buckets import BUCKETS
 from ..cinemo_core.resize import RESIZE_MODES
-from ..cinemo_core.schedule import NUM_TRAIN_TIMESTEPS
 
 
 class CinemoInvertVideo(io.ComfyNode):

@@ -3,8 +3,9 @@
 from comfy_api.latest import io
 
 from ..cinemo_core.comfyui import files
-from ..cinemo_core.comfyui.bundle import DECODERS, load_bundle
-from ..cinemo_core.comfyui.unet_loader import WEIGHT_DTYPES, load_unet
+from ..cinemo_core.comfyui.cinemo.bundle import DECODERS, load_bundle
+from ..cinemo_core.comfyui.loading import WEIGHT_DTYPES, load_unet
+from ..cinemo_core.models.cinemo.family import CINEMO
 
 WEIGHT_DTYPE_TOOLTIP = (
     "Number format of the UNet's weights in memory. default: what ComfyUI finds best for this device. "
@@ -40,7 +41,7 @@ class CinemoModelLoader(io.ComfyNode):
 
     @classmethod
     def execute(cls, model_name, weight_dtype) -> io.NodeOutput:
-        return io.NodeOutput(load_unet(files.resolve_unet(model_name), weight_dtype))
+        return io.NodeOutput(load_unet(files.resolve_unet(model_name), weight_dtype, CINEMO))
 
 
 class CinemoBundleLoader(io.ComfyNode):

@@ -2,7 +2,7 @@
 
 from comfy_api.latest import io
 
-from ..cinemo_core.residual import MAX_GAIN, merge_clip, split_clip
+from ..cinemo_core.motion.residual import MAX_GAIN, merge_clip, split_clip
 
 
 class CinemoResidualSplit(io.ComfyNode):

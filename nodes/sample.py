@@ -2,8 +2,8 @@
 
 from comfy_api.latest import io
 
-from ..cinemo_core.comfyui.sampling import REFERENCE_SCHEDULER, reference_sigmas, sample_clip, sampler_names, scheduler_names
-from ..cinemo_core.schedule import NUM_TRAIN_TIMESTEPS
+from ..cinemo_core.comfyui.cinemo.sampling import REFERENCE_SCHEDULER, reference_sigmas, sample_clip, sampler_names, scheduler_names
+from ..cinemo_core.models.cinemo.schedule import NUM_TRAIN_TIMESTEPS
 
 STEPS_TOOLTIP = "Number of denoising steps. The authors use 50; fewer is faster and rougher."
 DENOISE_TOOLTIP = "1: start from noise alone. Below 1: keep that much less of the noise, to change a real clip (video to video)."

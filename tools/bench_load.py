@@ -67,7 +67,7 @@ def load() -> dict:
     """Seconds to load the file and touch every page of its weights; the peak of resident memory, mapped pages included."""
     import torch
 
-    from cinemo_core.comfyui.unet_loader import load_unet
+    from cinemo_core.comfyui.loading import load_unet
 
     process, done, peak = psutil.Process(), threading.Event(), [0]
 

@@ -31,9 +31,9 @@ import psutil
 import torch
 from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 
-from cinemo_core.comfyui.conditioning import CLIP_KEY, ClipCondition
-from cinemo_core.comfyui.model import CinemoNetwork, CinemoSupported
-from cinemo_core.comfyui.sampling import sample_clip
+from cinemo_core.comfyui.cinemo.conditioning import CLIP_KEY, ClipCondition
+from cinemo_core.comfyui.cinemo.model import CinemoNetwork, CinemoSupported
+from cinemo_core.comfyui.cinemo.sampling import sample_clip
 
 from .bench_sizes import FULL
 

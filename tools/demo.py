@@ -14,7 +14,7 @@ from tqdm import tqdm
 from cinemo_core import included
 from cinemo_core.errors import CinemoError
 from cinemo_core.models.cinemo.config import CinemoConfig
-from cinemo_core.motion import SAME_BUCKET
+from cinemo_core.motion.buckets import SAME_BUCKET
 
 from .client import Client, Progress, Workflow, title
 from .console import DevError, say

@@ -9,11 +9,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from cinemo_core.checkpoint import read_shapes
-from cinemo_core.folder import read_bundle
+from cinemo_core.files.checkpoint import read_shapes
+from cinemo_core.files.folder import read_bundle
 from cinemo_core.models.cinemo.config import CinemoConfig
-from cinemo_core.models.cinemo.recognise import recognise
+from cinemo_core.models.cinemo.family import CINEMO
 from cinemo_core.models.cinemo.unet import CinemoUNet
+from cinemo_core.models.recognise import recognise
 
 TEXT_TOKENS = 77
 CELL = 8  # pixels that a cell of the latent is wide
@@ -44,8 +45,8 @@ class Sampling:
 def read_config(checkpoint: Path) -> CinemoConfig:
     """The UNet's sizes in a checkpoint folder. Raises CheckpointError where it holds no Cinemo UNet."""
     unet = read_bundle(checkpoint).unet
-    _, config = recognise(unet, {name: torch.empty(shape, device="meta") for name, shape in read_shapes(unet).items()})
-    return config
+    shapes = read_shapes(unet)
+    return recognise(unet, {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}, CINEMO).config
 
 
 def seconds(config: CinemoConfig, sampling: Sampling, speed: float) -> float:

@@ -19,7 +19,7 @@ from .on_cpu import choose_cpu
 
 choose_cpu()  # before anything of ComfyUI that chooses a device
 
-from cinemo_core.comfyui.unet_loader import load_unet
+from cinemo_core.comfyui.loading import load_unet
 from cinemo_core.errors import CinemoError
 from cinemo_core.models.cinemo.config import CinemoConfig
 

@@ -14,9 +14,9 @@ from comfy.sd1_clip import SD1ClipModel, SD1Tokenizer, SDClipModel, SDTokenizer
 from comfy.supported_models_base import ClipTarget
 from comfy.utils import calculate_parameters
 
-from ..checkpoint import compare, read_shapes, shapes_of
 from ..errors import CheckpointError
-from ..folder import find_weights, read_config
+from ..files.checkpoint import compare, read_shapes, shapes_of
+from ..files.folder import find_weights, read_config
 from ..models.clip_text import keys
 from ..models.recognise import describe
 from .files import read_weights

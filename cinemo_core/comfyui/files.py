@@ -11,11 +11,12 @@ import comfy.utils
 import folder_paths
 import torch
 
-from .. import included, published
-from ..checkpoint import SAFETENSORS, SUFFIXES, read_shapes, read_state_dict
+from .. import included
 from ..errors import CheckpointError
-from ..folder import UNET, Bundle, find_weights, read_bundle, weights_in
-from ..walk import folders_in, is_hidden
+from ..files.checkpoint import SAFETENSORS, SUFFIXES, read_shapes, read_state_dict
+from ..files.folder import UNET, Bundle, find_weights, read_bundle, weights_in
+from ..files.walk import folders_in, is_hidden
+from ..models.cinemo import published
 
 MAX_DEPTH = 5  # of a checkpoint in a diffusers folder; a download cache nests three deep
 

@@ -6,12 +6,12 @@ import comfy.model_management
 import comfy.utils
 import torch
 
-from ..motion import score_clip
+from ..motion.buckets import score_clip
 
 
 def measure_motion(images: torch.Tensor, width: int, height: int, frame_stride: int, resize: str) -> tuple[int, float, torch.Tensor]:
     """Motion bucket, mean SSIM and their chart [1, h, w, 3] of a clip [f, h, w, 3 or 4]; see `score_clip`."""
-    from ..charts import score_chart, to_image  # not at module level: drawing is not part of the pack's start
+    from ..motion.charts import score_chart, to_image  # not at module level: drawing is not part of the pack's start
 
     score = score_clip(images, width, height, resize, frame_stride, _progress())
     return score.bucket, score.ssim, to_image(score_chart(score))
@@ -19,8 +19,8 @@ def measure_motion(images: torch.Tensor, width: int, height: int, frame_stride: 
 
 def report_motion(images: torch.Tensor, first_image: torch.Tensor | None, resize: str) -> tuple[torch.Tensor, str]:
     """Charts [1, h, w, 3] and JSON text about a clip [f, h, w, 3 or 4] and its first image; see `report_clip`."""
-    from ..charts import report_chart, to_image
-    from ..report import report_clip
+    from ..motion.charts import report_chart, to_image
+    from ..motion.report import report_clip
 
     report = report_clip(images, first_image, resize, _progress())
     return to_image(report_chart(report)), report.to_json()

@@ -4,8 +4,8 @@ import comfy.latent_formats
 import torch
 from comfy_extras.nodes_custom_sampler import Noise_RandomNoise
 
+from ..diffusion.dctinit import check_low_pass, dct_init
 from ..errors import InputError
-from ..frequency import check_low_pass, dct_init
 from ..shapes import check_clip_latent, check_latent
 
 
@@ -18,7 +18,7 @@ class DCTInitNoise:
     """Noise whose low frequencies come from the first frame of a clip (DCTInit, paper sec. 3.3).
 
     clip: latent [f, 4, h, w] whose frame 0 is the input image, as the VAE gives it (unscaled); that image alone will do.
-    source: the NOISE to refine; cutoff, noise_level, temporal_cutoff: see `frequency.dct_init`.
+    source: the NOISE to refine; cutoff, noise_level, temporal_cutoff: see `dctinit.dct_init`.
     Frame 0, which the model pins to the image, keeps the noise of the source.
     """
 

@@ -17,7 +17,7 @@ import torch
 from comfy.cli_args import LatentPreviewMethod, args
 from comfy_api import feature_flags
 
-from ..models.cinemo.blocks import ResBlock
+from ..models.sd_unet.blocks import ResBlock
 from .progress import StepProgress
 
 CLIP_PREVIEW = "cinemo.clip_preview"  # the message's name, as web/animated_preview.js knows it

@@ -12,9 +12,9 @@ import torch
 from comfy.ldm.modules.temporal_ae import AE3DConv, VideoResBlock
 from comfy.model_patcher import ModelPatcher
 
-from ..checkpoint import compare, shapes_of
 from ..errors import CheckpointError, InputError
-from ..folder import check_options, read_config
+from ..files.checkpoint import compare, shapes_of
+from ..files.folder import check_options, read_config
 from ..models.recognise import describe
 from ..models.temporal_vae import keys
 from .files import read_weights

@@ -13,8 +13,8 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-from .. import published
 from ..errors import CinemoError, InputError
+from ..models.cinemo import published
 
 NEEDED = ("torch", "huggingface_hub")  # both are in every ComfyUI's Python
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import CinemoError
-from ..published import PAGE, REPOSITORY
+from ..models.cinemo.published import PAGE, REPOSITORY
 
 BLOCK = 1 << 22  # bytes read at once for a checksum
 NOT_FOUND = 404

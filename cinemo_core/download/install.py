@@ -11,10 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from ..checkpoint import read_metadata
 from ..convert import TARGET_DTYPES, convert, show_progress
 from ..errors import CheckpointError, InputError
-from ..published import IMAGE_VAE, PARTS, REPOSITORY, UNET
+from ..files.checkpoint import read_metadata
+from ..models.cinemo.published import IMAGE_VAE, PARTS, REPOSITORY, UNET
 from .hub import RemoteFile, Repository, fetch, is_whole, list_repository
 
 SCRATCH = ".download"

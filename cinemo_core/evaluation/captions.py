@@ -8,11 +8,11 @@ from typing import TypeVar
 import numpy as np
 
 from ..errors import InputError
+from ..files.text import read_rows
+from ..files.walk import files_below
 from ..media.errors import BadMedia
 from ..media.pictures import check_picture, read_picture
 from ..media.videos import ANIMATED, SUFFIXES, is_picture
-from ..text_files import read_rows
-from ..walk import files_below
 from .clips import Clip
 
 COLUMNS = ("video", "caption")

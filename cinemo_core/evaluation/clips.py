@@ -14,10 +14,10 @@ import numpy as np
 import torch
 
 from ..errors import InputError
+from ..files.walk import files_below
 from ..media.errors import BadMedia
 from ..media.videos import ANIMATED, SUFFIXES, is_picture, is_video, read_frames
 from ..resize import resize_image
-from ..walk import files_below
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..walk import files_in
+from ..files.walk import files_in
 from . import pictures
 from .errors import BadMedia, reading
 

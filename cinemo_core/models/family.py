@@ -16,8 +16,9 @@ class Family:
 
     name: as the field writes it. where: which file of the published ones holds the network, for an error message.
     is_mine: whether these are the names of its tensors. normalise: its tensors under LDM names, from any accepted layout.
-    config: its sizes, from a state dict under LDM names. shapes: names and shapes of all tensors of these sizes. check_beside: raises
-    CheckpointError for a configuration next to the weights that contradicts them.
+    config: its sizes, from a state dict under LDM names. shapes: names and shapes of all tensors of these sizes. sensitive: prefixes
+    of the tensors that keep their own format in an 8-bit network. check_beside: raises CheckpointError for a configuration next to
+    the weights that contradicts them.
     """
 
     name: str
@@ -26,6 +27,7 @@ class Family:
     normalise: Callable[[Mapping[str, Any]], dict[str, Any]]
     config: Callable[[Mapping[str, Any]], Any]
     shapes: Callable[[Any], dict[str, tuple[int, ...]]]
+    sensitive: tuple[str, ...] = ()
     check_beside: Callable[[Path, Any], None] = nothing_beside
 
     @property

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..checkpoint import Shapes, compare, shapes_of
 from ..errors import CheckpointError
+from ..files.checkpoint import Shapes, compare, shapes_of
 from . import families
 from .family import Family
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..schedule import NUM_TRAIN_TIMESTEPS
+from ..models.cinemo.schedule import NUM_TRAIN_TIMESTEPS
 from .config import Objective
 from .latents import Measured
 from .objective import motion_id_for_training

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ..errors import InputError
+from ..files.text import read_text
 from ..models.cinemo.config import CinemoConfig
 from ..models.clip_text.keys import CLIPTextConfig
 from ..models.sd_unet.config import NORM_GROUPS
-from ..motion import BUCKETS
-from ..text_files import read_text
+from ..motion.buckets import BUCKETS
 from .lora import ATTENTIONS
 
 SCRATCH = "scratch"

@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..errors import InputError
-from ..schedule import alphas_cumprod
+from ..models.cinemo.schedule import alphas_cumprod
 from . import checkpoints, frozen
 from .config import Config
 from .logs import LossLog, tracker

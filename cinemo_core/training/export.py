@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
-from ..file_mode import allow_others
-from ..folder import find_weights
+from ..files.folder import find_weights
+from ..files.mode import allow_others
 from ..models.cinemo.config import CinemoConfig
 from ..models.cinemo.diffusers_config import diffusers_config
 from ..models.cinemo.keys import TABLE
+from ..models.cinemo.schedule import BETA_END, BETA_START, NUM_TRAIN_TIMESTEPS, STEPS_OFFSET
 from ..models.clip_text import keys as clip_text
-from ..schedule import BETA_END, BETA_START, NUM_TRAIN_TIMESTEPS, STEPS_OFFSET
 from .objective import DIRECT, RESIDUAL
 
 DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..checkpoint import compare, read_state_dict, shapes_of
 from ..errors import InputError
-from ..folder import find_weights
+from ..files.checkpoint import compare, read_state_dict, shapes_of
+from ..files.folder import find_weights
 from ..models.clip_text.keys import MAX_TOKENS
 from ..models.temporal_vae import keys as vae_keys
 

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ..ssim import ssim_of_pairs
+from ..motion.ssim import ssim_of_pairs
 from .clips import BadClips, Source
 from .seeds import number
 from .sources import draw_clip

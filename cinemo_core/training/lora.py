@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ..file_mode import allow_others
+from ..files.mode import allow_others
 
 ATTENTIONS = ("attn1", "attn2", "attn_temp")
 DOWN, UP = "lora_down.weight", "lora_up.weight"

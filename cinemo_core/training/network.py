@@ -13,10 +13,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from ..checkpoint import compare, read_state_dict, shapes_of
 from ..convert import find_unet
 from ..errors import CheckpointError
-from ..folder import read_config
+from ..files.checkpoint import compare, read_state_dict, shapes_of
+from ..files.folder import read_config
 from ..models.cinemo.attention import TemporalAttention, TransformerBlock
 from ..models.cinemo.config import CinemoConfig
 from ..models.cinemo.family import CINEMO

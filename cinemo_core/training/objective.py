@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..motion import LEAST_MOTION_ID, bucket_of_motion_id, motion_id, motion_id_of_ssim
+from ..motion.buckets import LEAST_MOTION_ID, bucket_of_motion_id, motion_id, motion_id_of_ssim
 
 RESIDUAL, DIRECT = "residual", "direct"
 

@@ -6,9 +6,9 @@ In variance-preserving form, as the authors' script samples. The nodes run the s
 import torch
 from torch import Tensor, nn
 
+from ..diffusion.dctinit import add_noise, check_low_pass, dct_init
 from ..errors import InputError
-from ..frequency import add_noise, check_low_pass, dct_init
-from ..schedule import alphas_cumprod, ddim_timesteps
+from ..models.cinemo.schedule import alphas_cumprod, ddim_timesteps
 from .objective import RESIDUAL, to_frames, to_network
 
 CUTOFF, NOISE_LEVEL = 0.23, 975  # the authors' demo of animation

@@ -4,8 +4,8 @@ import hashlib
 from pathlib import Path
 
 from ..errors import InputError
+from ..files.walk import files_in
 from ..media.errors import BadMedia
-from ..walk import files_in
 from .clips import BadClips, Clip, Source
 from .config import Data
 from .seeds import number

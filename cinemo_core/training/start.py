@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from ..errors import InputError
-from ..folder import read_bundle
+from ..files.folder import read_bundle
 from ..models.cinemo.unet import CinemoUNet
 from . import network, text
 from .config import SCRATCH, Config

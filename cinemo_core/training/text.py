@@ -5,9 +5,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ..checkpoint import compare, read_shapes, read_state_dict
 from ..errors import CheckpointError
-from ..folder import find_weights, read_config
+from ..files.checkpoint import compare, read_shapes, read_state_dict
+from ..files.folder import find_weights, read_config
 from ..models.clip_text import keys
 from .bag_of_words import bag_of_words
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from ..errors import InputError
 from ..media.errors import BadMedia
 from ..media.pictures import cover, read_picture
-from ..motion import LEAST_MOTION_ID, motion_id
+from ..motion.buckets import LEAST_MOTION_ID, motion_id
 from . import frozen, text
 from .config import Case, Config
 from .sampling import sample

@@ -17,11 +17,11 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
+from ..files.text import read_rows, read_text
+from ..files.walk import files_below
 from ..media.errors import BadMedia
 from ..media.pictures import cover
 from ..media.videos import ANIMATED, SUFFIXES, is_video, read_frames
-from ..text_files import read_rows, read_text
-from ..walk import files_below
 from .clips import Clip
 from .config import Data
 from .seeds import number

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 import torch
-from cinemo_pack.cinemo_core.comfyui.bundle import load_bundle
+from cinemo_pack.cinemo_core.comfyui.cinemo.bundle import load_bundle
 from cinemo_pack.cinemo_core.comfyui.vae import is_temporal
 from cinemo_pack.cinemo_core.errors import CheckpointError
 from cinemo_pack.tests.drawn import TEXT_WIDTH, UNET

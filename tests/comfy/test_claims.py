@@ -10,7 +10,7 @@ import torch
 from cinemo_pack.cinemo_core.evaluation.claims.__main__ import main
 from cinemo_pack.cinemo_core.evaluation.claims.animate import Task, load_animator, with_unet
 from cinemo_pack.cinemo_core.evaluation.claims.claims import INITIAL_NOISES
-from cinemo_pack.cinemo_core.folder import read_bundle
+from cinemo_pack.cinemo_core.files.folder import read_bundle
 from cinemo_pack.cinemo_core.training.export import PREDICTION_TYPES
 from cinemo_pack.cinemo_core.training.procedural import render_stills
 

@@ -6,7 +6,7 @@ import comfy.utils
 import pytest
 import torch
 from cinemo_pack.cinemo_core import included
-from cinemo_pack.cinemo_core.comfyui.conditioning import encode_images
+from cinemo_pack.cinemo_core.comfyui.cinemo.conditioning import encode_images
 from cinemo_pack.cinemo_core.comfyui.decode import CHUNK, SHARE, TILES, decode_clip, memory_of, tile_for_cpu
 from cinemo_pack.cinemo_core.comfyui.vae import is_temporal, load_vae
 from cinemo_pack.cinemo_core.errors import InputError

@@ -3,10 +3,10 @@
 import json
 
 import pytest
-from cinemo_pack.cinemo_core.checkpoint import read_state_dict, shapes_of
 from cinemo_pack.cinemo_core.evaluation.claims import __main__ as command
 from cinemo_pack.cinemo_core.evaluation.claims.animate import prediction_of
-from cinemo_pack.cinemo_core.folder import read_bundle
+from cinemo_pack.cinemo_core.files.checkpoint import read_state_dict, shapes_of
+from cinemo_pack.cinemo_core.files.folder import read_bundle
 
 
 @pytest.fixture

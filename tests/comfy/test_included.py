@@ -5,16 +5,16 @@ import shutil
 import pytest
 import torch
 from cinemo_pack.cinemo_core import included
-from cinemo_pack.cinemo_core.checkpoint import read_state_dict
 from cinemo_pack.cinemo_core.comfyui import files
-from cinemo_pack.cinemo_core.comfyui.bundle import load_bundle
-from cinemo_pack.cinemo_core.comfyui.conditioning import condition_clip
+from cinemo_pack.cinemo_core.comfyui.cinemo.bundle import load_bundle
+from cinemo_pack.cinemo_core.comfyui.cinemo.conditioning import condition_clip
+from cinemo_pack.cinemo_core.comfyui.cinemo.sampling import sample_clip
 from cinemo_pack.cinemo_core.comfyui.decode import decode_clip
 from cinemo_pack.cinemo_core.comfyui.noise import DCTInitNoise, random_noise
-from cinemo_pack.cinemo_core.comfyui.sampling import sample_clip
 from cinemo_pack.cinemo_core.evaluation.claims.cases import held_out_photographs
 from cinemo_pack.cinemo_core.evaluation.claims.claims import measured_bucket
 from cinemo_pack.cinemo_core.evaluation.claims.direction import read_direction
+from cinemo_pack.cinemo_core.files.checkpoint import read_state_dict
 
 MEGABYTES = 40
 STEPS, CFG, NEGATIVE_BUCKET = 25, 1.4, 0  # see docs/nano.md

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from cinemo_pack.cinemo_core import included
-from cinemo_pack.cinemo_core.comfyui.bundle import load_bundle
+from cinemo_pack.cinemo_core.comfyui.cinemo.bundle import load_bundle
 from cinemo_pack.nodes.condition import CinemoMotionConditioning
 from cinemo_pack.nodes.decode import CinemoVideoDecode
 from cinemo_pack.nodes.extend import CinemoExtendVideo

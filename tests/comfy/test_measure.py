@@ -7,7 +7,7 @@ import comfy.model_management
 import comfy.utils
 import pytest
 import torch
-from cinemo_pack.cinemo_core.comfyui.conditioning import CLIP_KEY
+from cinemo_pack.cinemo_core.comfyui.cinemo.conditioning import CLIP_KEY
 from cinemo_pack.cinemo_core.errors import InputError
 from cinemo_pack.nodes.condition import CinemoMotionConditioning
 from cinemo_pack.nodes.load import CinemoBundleLoader

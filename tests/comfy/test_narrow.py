@@ -10,10 +10,10 @@ import pytest
 import torch
 from cinemo_pack.cinemo_core import included
 from cinemo_pack.cinemo_core.comfyui import stock_loaders
-from cinemo_pack.cinemo_core.comfyui.bundle import load_bundle
+from cinemo_pack.cinemo_core.comfyui.cinemo.bundle import load_bundle
+from cinemo_pack.cinemo_core.comfyui.cinemo.conditioning import condition_clip
 from cinemo_pack.cinemo_core.comfyui.clip import load_clip
-from cinemo_pack.cinemo_core.comfyui.conditioning import condition_clip
-from cinemo_pack.cinemo_core.comfyui.unet_loader import load_unet
+from cinemo_pack.cinemo_core.comfyui.loading import load_unet
 from cinemo_pack.cinemo_core.comfyui.vae import load_vae
 from cinemo_pack.cinemo_core.errors import CheckpointError
 from comfy.cli_args import args

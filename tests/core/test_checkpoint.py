@@ -8,8 +8,8 @@ import struct
 
 import pytest
 import torch
-from cinemo_pack.cinemo_core.checkpoint import compare, read_metadata, read_shapes, read_state_dict, unwrap
 from cinemo_pack.cinemo_core.errors import CheckpointError
+from cinemo_pack.cinemo_core.files.checkpoint import compare, read_metadata, read_shapes, read_state_dict, unwrap
 from cinemo_pack.cinemo_core.models.recognise import describe
 from safetensors.torch import save_file
 

@@ -10,7 +10,7 @@ import sys
 import pytest
 import torch
 from cinemo_pack.cinemo_core import convert
-from cinemo_pack.cinemo_core.checkpoint import read_metadata, read_state_dict
+from cinemo_pack.cinemo_core.files.checkpoint import read_metadata, read_state_dict
 from cinemo_pack.cinemo_core.models.cinemo import keys
 from cinemo_pack.cinemo_core.models.cinemo.config import CinemoConfig
 from cinemo_pack.tests import drawn

@@ -12,13 +12,12 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from cinemo_pack.cinemo_core import published
-from cinemo_pack.cinemo_core.checkpoint import read_metadata
 from cinemo_pack.cinemo_core.download import destination, install
 from cinemo_pack.cinemo_core.download.__main__ import main
 from cinemo_pack.cinemo_core.errors import InputError
-from cinemo_pack.cinemo_core.folder import read_bundle
-from cinemo_pack.cinemo_core.models.cinemo import keys
+from cinemo_pack.cinemo_core.files.checkpoint import read_metadata
+from cinemo_pack.cinemo_core.files.folder import read_bundle
+from cinemo_pack.cinemo_core.models.cinemo import keys, published
 from cinemo_pack.tests import drawn
 from cinemo_pack.tests.hub import Hub
 from safetensors.torch import load_file

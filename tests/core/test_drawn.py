@@ -5,8 +5,8 @@ import json
 
 import pytest
 import torch
-from cinemo_pack.cinemo_core.checkpoint import read_state_dict, shapes_of
-from cinemo_pack.cinemo_core.folder import read_bundle
+from cinemo_pack.cinemo_core.files.checkpoint import read_state_dict, shapes_of
+from cinemo_pack.cinemo_core.files.folder import read_bundle
 from cinemo_pack.cinemo_core.models.clip_text import keys as clip_text
 from cinemo_pack.cinemo_core.models.recognise import recognise
 from cinemo_pack.cinemo_core.models.temporal_vae import keys as vae

@@ -3,15 +3,7 @@
 import pytest
 import torch
 from cinemo_pack.cinemo_core.errors import InputError
-from cinemo_pack.cinemo_core.extend import (
-    check_segments,
-    correct,
-    drift,
-    join,
-    segment_motion_ids,
-    segment_prompts,
-    segment_seed,
-)
+from cinemo_pack.cinemo_core.motion.segments import check_segments, correct, drift, join, segment_motion_ids, segment_prompts, segment_seed
 
 
 def random_segment(frames: int = 6, seed: int = 0) -> torch.Tensor:

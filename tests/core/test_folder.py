@@ -2,7 +2,7 @@
 
 import pytest
 from cinemo_pack.cinemo_core.errors import CheckpointError
-from cinemo_pack.cinemo_core.folder import check_options, find_weights, read_bundle, read_config
+from cinemo_pack.cinemo_core.files.folder import check_options, find_weights, read_bundle, read_config
 
 
 def make(folder, *names):

@@ -9,9 +9,9 @@ import random
 
 import pytest
 import torch
-from cinemo_pack.cinemo_core.checkpoint import read_metadata, read_shapes, read_state_dict
 from cinemo_pack.cinemo_core.errors import CinemoError
-from cinemo_pack.cinemo_core.folder import read_bundle, read_config
+from cinemo_pack.cinemo_core.files.checkpoint import read_metadata, read_shapes, read_state_dict
+from cinemo_pack.cinemo_core.files.folder import read_bundle, read_config
 from cinemo_pack.cinemo_core.models.cinemo.config import CinemoConfig
 from cinemo_pack.cinemo_core.models.cinemo.skeleton import expected_shapes
 from cinemo_pack.cinemo_core.models.clip_text import keys as clip_text

@@ -5,7 +5,7 @@ from itertools import pairwise
 import pytest
 import torch
 from cinemo_pack.cinemo_core.errors import InputError
-from cinemo_pack.cinemo_core.motion import (
+from cinemo_pack.cinemo_core.motion.buckets import (
     BUCKETS,
     MotionScore,
     bucket_of_motion_id,
@@ -14,8 +14,8 @@ from cinemo_pack.cinemo_core.motion import (
     score_clip,
     ssim_range,
 )
+from cinemo_pack.cinemo_core.motion.ssim import ssim
 from cinemo_pack.cinemo_core.resize import resize_image
-from cinemo_pack.cinemo_core.ssim import ssim
 
 
 def nothing(done: int, total: int) -> None:

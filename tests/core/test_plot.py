@@ -7,11 +7,11 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from cinemo_pack.cinemo_core import plot
-from cinemo_pack.cinemo_core.charts import PLAIN, report_chart, score_chart, to_image
-from cinemo_pack.cinemo_core.motion import BUCKETS, MotionScore
-from cinemo_pack.cinemo_core.plot import Band, Level, Line, Panel, draw, ticks
-from cinemo_pack.cinemo_core.report import MotionReport
+from cinemo_pack.cinemo_core.motion import plot
+from cinemo_pack.cinemo_core.motion.buckets import BUCKETS, MotionScore
+from cinemo_pack.cinemo_core.motion.charts import PLAIN, report_chart, score_chart, to_image
+from cinemo_pack.cinemo_core.motion.plot import Band, Level, Line, Panel, draw, ticks
+from cinemo_pack.cinemo_core.motion.report import MotionReport
 from PIL import Image, ImageDraw, ImageFont
 
 

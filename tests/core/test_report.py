@@ -5,9 +5,9 @@ import json
 import pytest
 import torch
 from cinemo_pack.cinemo_core.errors import InputError
-from cinemo_pack.cinemo_core.report import MotionReport, report_clip
+from cinemo_pack.cinemo_core.motion.report import MotionReport, report_clip
+from cinemo_pack.cinemo_core.motion.ssim import ssim
 from cinemo_pack.cinemo_core.resize import resize_image
-from cinemo_pack.cinemo_core.ssim import ssim
 
 HEIGHT, WIDTH = 24, 32
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from cinemo_pack.cinemo_core.errors import InputError
-from cinemo_pack.cinemo_core.residual import merge_clip, split_clip, static_clip, to_frames, to_residual
+from cinemo_pack.cinemo_core.motion.residual import merge_clip, split_clip, static_clip, to_frames, to_residual
 from cinemo_pack.tests.goldens import load
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from cinemo_pack.cinemo_core.errors import InputError
-from cinemo_pack.cinemo_core.schedule import (
+from cinemo_pack.cinemo_core.models.cinemo.schedule import (
     NUM_TRAIN_TIMESTEPS,
     alphas_cumprod,
     ddim_sigmas,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from cinemo_pack.cinemo_core.errors import InputError
-from cinemo_pack.cinemo_core.ssim import check_frames, ssim, ssim_of_pairs
+from cinemo_pack.cinemo_core.motion.ssim import check_frames, ssim, ssim_of_pairs
 
 TOLERANCE = 1e-6
 

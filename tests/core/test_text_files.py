@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from cinemo_pack.cinemo_core.errors import InputError
-from cinemo_pack.cinemo_core.text_files import open_text, read_rows, read_text
+from cinemo_pack.cinemo_core.files.text import open_text, read_rows, read_text
 from cinemo_pack.cinemo_core.training.config import Config, read_config
 from cinemo_pack.cinemo_core.training.nano import __file__ as nano
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from cinemo_pack.cinemo_core.walk import files_below, files_in, folders_in, is_hidden
+from cinemo_pack.cinemo_core.files.walk import files_below, files_in, folders_in, is_hidden
 from cinemo_pack.tests.links import link
 
 LEFTOVERS = ["._a.mp4", ".DS_Store", "Thumbs.db", "desktop.ini", ".a.mp4.part"]

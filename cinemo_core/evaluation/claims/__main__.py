@@ -12,8 +12,8 @@ import torch
 
 from ... import included
 from ...errors import CinemoError, InputError
-from ...folder import read_bundle
-from ...motion import BUCKETS, SAME_BUCKET
+from ...files.folder import read_bundle
+from ...motion.buckets import BUCKETS, SAME_BUCKET
 from ...training.objective import DIRECT, RESIDUAL
 from . import cases, claims, figure
 from .animate import Animator, Task, load_animator, with_unet

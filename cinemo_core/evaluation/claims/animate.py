@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from ...checkpoint import read_state_dict
 from ...errors import InputError
-from ...folder import Bundle, read_bundle, read_config
+from ...files.checkpoint import read_state_dict
+from ...files.folder import Bundle, read_bundle, read_config
 from ...models.cinemo.family import CINEMO
 from ...models.recognise import recognise
-from ...motion import SAME_BUCKET, motion_id
+from ...motion.buckets import SAME_BUCKET, motion_id
 from ...training import frozen, network, text
 from ...training.export import PREDICTION_TYPES
 from ...training.objective import RESIDUAL

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ...errors import InputError
 from ...media.pictures import read_picture
-from ...motion import BUCKETS, bucket_of_motion_id, motion_id_of_ssim
+from ...motion.buckets import BUCKETS, bucket_of_motion_id, motion_id_of_ssim
 from ...training.procedural import TRAINING_SEEDS
 from ...training.procedural.clip import score, to_uint8
 from ...training.procedural.dice import Dice

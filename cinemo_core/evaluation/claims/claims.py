@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from ...motion import BUCKETS, bucket_of_motion_id, motion_id_of_ssim
+from ...motion.buckets import BUCKETS, bucket_of_motion_id, motion_id_of_ssim
 from ...training.latents import mean_ssim
 from ...training.objective import DIRECT, RESIDUAL
 from ...training.sampling import CUTOFF

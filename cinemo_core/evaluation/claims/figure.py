@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...motion import BUCKETS
-from ...plot import Level, Line, Panel, draw
+from ...motion.buckets import BUCKETS
+from ...motion.plot import Level, Line, Panel, draw
 from .claims import DIRECTION, IDENTITY, RANK, Row
 
 if TYPE_CHECKING:

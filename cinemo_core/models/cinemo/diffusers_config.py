@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from ...folder import check_options, read_config
+from ...files.folder import check_options, read_config
 from ..sd_unet.config import NORM_GROUPS
 from .config import CinemoConfig
 

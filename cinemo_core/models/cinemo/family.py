@@ -3,7 +3,7 @@
 from ..family import Family
 from .config import CinemoConfig
 from .diffusers_config import check_diffusers_config
-from .keys import is_cinemo, normalise
+from .keys import SENSITIVE, is_cinemo, normalise
 from .skeleton import expected_shapes
 
 CINEMO = Family(
@@ -13,5 +13,6 @@ CINEMO = Family(
     normalise=normalise,
     config=CinemoConfig.from_state_dict,
     shapes=expected_shapes,
+    sensitive=SENSITIVE,
     check_beside=check_diffusers_config,
 )

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ...checkpoint import Shapes, size_of
 from ...errors import CheckpointError
+from ...files.checkpoint import Shapes, size_of
 
 PREFIX = "text_model."
 VOCABULARY = 49408

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, TypeVar
 
-from ...checkpoint import size_of
 from ...errors import CheckpointError
+from ...files.checkpoint import size_of
 
 NORM_GROUPS = 32
 C = TypeVar("C", bound="UNetConfig")

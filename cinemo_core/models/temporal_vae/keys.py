@@ -12,8 +12,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ...checkpoint import Shapes, compare, shapes_of, size_of
 from ...errors import CheckpointError
+from ...files.checkpoint import Shapes, compare, shapes_of, size_of
 
 NORM_GROUPS = 32
 LATENT_CHANNELS = 4

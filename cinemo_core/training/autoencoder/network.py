@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...file_mode import allow_others
+from ...files.mode import allow_others
 from ...models.temporal_vae.keys import VAEConfig
 from ..export import UNET_WEIGHTS as WEIGHTS
 from ..export import replace_folder

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import comfy.latent_formats
 import pytest
 import torch
-from cinemo_pack.cinemo_core.comfyui.conditioning import CLIP_KEY, ClipCondition
-from cinemo_pack.cinemo_core.comfyui.sampling import sample_clip
-from cinemo_pack.cinemo_core.comfyui.unet_loader import load_unet
+from cinemo_pack.cinemo_core.comfyui.cinemo.conditioning import CLIP_KEY, ClipCondition
+from cinemo_pack.cinemo_core.comfyui.cinemo.sampling import sample_clip
+from cinemo_pack.cinemo_core.comfyui.loading import load_unet
 from cinemo_pack.tests.goldens import tiny_a_state_dict
 from safetensors.torch import save_file
 

@@ -4,10 +4,10 @@ import comfy.model_management
 import comfy.utils
 import pytest
 import torch
-from cinemo_pack.cinemo_core.comfyui.bundle import load_bundle
-from cinemo_pack.cinemo_core.comfyui.conditioning import CLIP_KEY, condition_clip
+from cinemo_pack.cinemo_core.comfyui.cinemo.bundle import load_bundle
+from cinemo_pack.cinemo_core.comfyui.cinemo.conditioning import CLIP_KEY, condition_clip
+from cinemo_pack.cinemo_core.comfyui.cinemo.sampling import sample_clip
 from cinemo_pack.cinemo_core.comfyui.decode import CHUNK, decode_clip
-from cinemo_pack.cinemo_core.comfyui.sampling import sample_clip
 from cinemo_pack.cinemo_core.errors import InputError
 
 FRAMES = CHUNK + 3

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from cinemo_pack.cinemo_core.comfyui.sampling import sample_clip
+from cinemo_pack.cinemo_core.comfyui.cinemo.sampling import sample_clip
 from cinemo_pack.cinemo_core.errors import CinemoError
 from cinemo_pack.nodes.residual import CinemoResidualMerge, CinemoResidualSplit
 

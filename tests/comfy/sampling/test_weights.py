@@ -6,7 +6,7 @@ import comfy.model_management
 import comfy.sd
 import pytest
 import torch
-from cinemo_pack.cinemo_core.comfyui.unet_loader import WEIGHT_DTYPES, load_unet
+from cinemo_pack.cinemo_core.comfyui.loading import WEIGHT_DTYPES, load_unet
 from cinemo_pack.tests.goldens import tiny_a_state_dict
 from safetensors.torch import save_file
 

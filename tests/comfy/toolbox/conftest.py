@@ -12,8 +12,8 @@ import comfy.supported_models
 import folder_paths
 import pytest
 import torch
-from cinemo_pack.cinemo_core.comfyui.conditioning import CLIP_KEY, ClipCondition
-from cinemo_pack.cinemo_core.comfyui.unet_loader import load_unet
+from cinemo_pack.cinemo_core.comfyui.cinemo.conditioning import CLIP_KEY, ClipCondition
+from cinemo_pack.cinemo_core.comfyui.loading import load_unet
 from cinemo_pack.tests.comfy.toolbox.files import SMALL, sd15_weights, weights_of
 from cinemo_pack.tests.drawn import TEXT_WIDTH
 from safetensors.torch import save_file

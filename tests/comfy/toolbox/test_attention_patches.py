@@ -3,7 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from cinemo_pack.cinemo_core.comfyui.sampling import sample_clip
+from cinemo_pack.cinemo_core.comfyui.cinemo.sampling import sample_clip
 from cinemo_pack.tests.drawn import TEXT_WIDTH, draw
 from comfy.ldm.modules.attention import optimized_attention
 

@@ -10,14 +10,17 @@ import comfy.supported_models
 import comfy.t2i_adapter.adapter
 import pytest
 import torch
-from cinemo_pack.cinemo_core.comfyui.stock_loaders import CinemoCheckpoint
-from cinemo_pack.cinemo_core.comfyui.unet_loader import load_unet
+from cinemo_pack.cinemo_core.comfyui.cinemo.model import CinemoSupported
+from cinemo_pack.cinemo_core.comfyui.loading import load_unet
+from cinemo_pack.cinemo_core.comfyui.stock_loaders import stock_description
 from cinemo_pack.cinemo_core.models.cinemo.config import CinemoConfig
 from cinemo_pack.tests.comfy.toolbox.files import REAL_WIDTH, SMALL, control_lora, controlnet_weights, weights_of
 from cinemo_pack.tests.drawn import draw
 from safetensors.torch import save_file
 
 from .conftest import FRAMES, HEIGHT, SCALE, WIDTH, evaluate, make_clip, node, noise_of, per_frame, relative
+
+CinemoCheckpoint = stock_description(CinemoSupported)
 
 
 def build_controlnet(config: CinemoConfig, weights: dict[str, torch.Tensor]) -> comfy.cldm.cldm.ControlNet:

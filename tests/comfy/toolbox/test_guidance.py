@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from cinemo_pack.cinemo_core.comfyui.conditioning import CLIP_KEY, ClipCondition
-from cinemo_pack.cinemo_core.comfyui.sampling import sample_clip
+from cinemo_pack.cinemo_core.comfyui.cinemo.conditioning import CLIP_KEY, ClipCondition
+from cinemo_pack.cinemo_core.comfyui.cinemo.sampling import sample_clip
 from cinemo_pack.cinemo_core.errors import ConditioningError
 from cinemo_pack.tests.drawn import TEXT_WIDTH
 

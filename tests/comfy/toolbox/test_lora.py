@@ -6,7 +6,7 @@ import comfy.lora
 import pytest
 import torch
 from cinemo_pack.cinemo_core.comfyui.clip import load_clip
-from cinemo_pack.cinemo_core.comfyui.unet_loader import load_unet
+from cinemo_pack.cinemo_core.comfyui.loading import load_unet
 from cinemo_pack.tests.comfy.toolbox.files import LAYERS, diffusers, draw_lora, kohya, kohya_text, own
 from safetensors.torch import save_file
 

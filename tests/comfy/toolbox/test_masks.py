@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from cinemo_pack.cinemo_core.comfyui.sampling import sample_clip
+from cinemo_pack.cinemo_core.comfyui.cinemo.sampling import sample_clip
 
 from .conftest import FRAMES, HEIGHT, WIDTH, node, per_frame, sample
 

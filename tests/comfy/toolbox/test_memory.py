@@ -4,10 +4,10 @@ import comfy.model_management
 import comfy.patcher_extension
 import pytest
 import torch
-from cinemo_pack.cinemo_core.comfyui.bundle import load_bundle
-from cinemo_pack.cinemo_core.comfyui.conditioning import condition_clip
+from cinemo_pack.cinemo_core.comfyui.cinemo.bundle import load_bundle
+from cinemo_pack.cinemo_core.comfyui.cinemo.conditioning import condition_clip
 from cinemo_pack.cinemo_core.comfyui.decode import decode_clip
-from cinemo_pack.cinemo_core.comfyui.unet_loader import load_unet
+from cinemo_pack.cinemo_core.comfyui.loading import load_unet
 
 from .conftest import FRAMES, evaluate, node, relative, sample
 

@@ -9,10 +9,10 @@ import comfy.taesd.taesd
 import latent_preview
 import pytest
 import torch
-from cinemo_pack.cinemo_core.comfyui.sampling import reference_sigmas, sample_clip
-from cinemo_pack.cinemo_core.comfyui.unet_loader import load_unet
+from cinemo_pack.cinemo_core.comfyui.cinemo.sampling import reference_sigmas, sample_clip
+from cinemo_pack.cinemo_core.comfyui.loading import load_unet
 from cinemo_pack.cinemo_core.errors import InputError, SamplingError
-from cinemo_pack.cinemo_core.schedule import alphas_cumprod, sigma_of
+from cinemo_pack.cinemo_core.models.cinemo.schedule import alphas_cumprod, sigma_of
 from cinemo_pack.tests.comfy.toolbox.files import SMALL, weights_of
 from cinemo_pack.tests.drawn import draw
 from comfy.ldm.modules.attention import attention_pytorch

@@ -12,10 +12,10 @@ import comfy.sd
 import comfy.supported_models
 import pytest
 import torch
-from cinemo_pack.cinemo_core.comfyui.bundle import load_bundle
-from cinemo_pack.cinemo_core.comfyui.model import CinemoModel
-from cinemo_pack.cinemo_core.comfyui.stock_loaders import CinemoCheckpoint
-from cinemo_pack.cinemo_core.comfyui.unet_loader import load_unet
+from cinemo_pack.cinemo_core.comfyui.cinemo.bundle import load_bundle
+from cinemo_pack.cinemo_core.comfyui.cinemo.model import CinemoModel, CinemoSupported
+from cinemo_pack.cinemo_core.comfyui.loading import load_unet
+from cinemo_pack.cinemo_core.comfyui.stock_loaders import stock_description
 from cinemo_pack.cinemo_core.errors import CheckpointError
 from cinemo_pack.nodes import CinemoExtension
 from cinemo_pack.tests.comfy.toolbox.files import REAL_WIDTH, SMALL, weights_of
@@ -23,6 +23,8 @@ from comfy.sd1_clip import SD1ClipModel
 from safetensors.torch import load_file, save_file
 
 from .conftest import evaluate, make_clip, node, relative, sample, with_hooks
+
+CinemoCheckpoint = stock_description(CinemoSupported)
 
 TEMPORAL = re.compile("attn_temp|norm_temp|motion_embed")
 FULL_SIZE = "tests/goldens/full_state_dict_keys.json"

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from cinemo_pack.cinemo_core.errors import InputError
-from cinemo_pack.cinemo_core.motion import score_clip
+from cinemo_pack.cinemo_core.motion.buckets import score_clip
 from cinemo_pack.cinemo_core.training import frozen, latents
 from cinemo_pack.cinemo_core.training.latents import LatentCache, cache_folder, mean_ssim, shards_of, share_of, write_cache
 from cinemo_pack.cinemo_core.training.prepare import prepare_clips

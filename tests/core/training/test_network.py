@@ -9,10 +9,10 @@ from cinemo_pack.cinemo_core.errors import CheckpointError
 from cinemo_pack.cinemo_core.models.cinemo import keys
 from cinemo_pack.cinemo_core.models.cinemo.config import CinemoConfig
 from cinemo_pack.cinemo_core.models.cinemo.positions import temporal_positions
+from cinemo_pack.cinemo_core.models.cinemo.schedule import alphas_cumprod
 from cinemo_pack.cinemo_core.models.sd_unet import blocks
 from cinemo_pack.cinemo_core.models.sd_unet.attention import GEGLU, FeedForward
 from cinemo_pack.cinemo_core.models.sd_unet.keys import LDM_PREFIX
-from cinemo_pack.cinemo_core.schedule import alphas_cumprod
 from cinemo_pack.cinemo_core.training import network
 from cinemo_pack.cinemo_core.training.config import Optimizer, UNet
 from cinemo_pack.cinemo_core.training.optimiser import Slowed, make_optimizer, make_optimizers

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from cinemo_pack.cinemo_core.schedule import alphas_cumprod
+from cinemo_pack.cinemo_core.models.cinemo.schedule import alphas_cumprod
 from cinemo_pack.cinemo_core.training.objective import add_noise, loss_weights, motion_id_for_training, noise_loss, to_frames, to_target
 
 

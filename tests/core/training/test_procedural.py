@@ -5,7 +5,7 @@ import torch
 from cinemo_pack.cinemo_core.errors import InputError
 from cinemo_pack.cinemo_core.evaluation.claims.cases import changing
 from cinemo_pack.cinemo_core.evaluation.claims.direction import direction_of, read_direction
-from cinemo_pack.cinemo_core.motion import bucket_of_motion_id, motion_id_of_ssim
+from cinemo_pack.cinemo_core.motion.buckets import bucket_of_motion_id, motion_id_of_ssim
 from cinemo_pack.cinemo_core.training.latents import mean_ssim
 from cinemo_pack.cinemo_core.training.procedural import render_clip, render_stills
 from cinemo_pack.cinemo_core.training.procedural.clip import END, find_strength, score, to_uint8

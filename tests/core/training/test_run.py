@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from cinemo_pack.cinemo_core.checkpoint import read_state_dict
 from cinemo_pack.cinemo_core.errors import InputError
-from cinemo_pack.cinemo_core.folder import read_bundle
+from cinemo_pack.cinemo_core.files.checkpoint import read_state_dict
+from cinemo_pack.cinemo_core.files.folder import read_bundle
 from cinemo_pack.cinemo_core.models.recognise import recognise
 from cinemo_pack.cinemo_core.training import precision, trainer
 from cinemo_pack.cinemo_core.training.__main__ import main

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import torch
 
-from .errors import InputError
-from .resize import resize_image
+from ..errors import InputError
+from ..resize import resize_image
 from .ssim import check_frames, check_measurable, ssim_of_pairs
 
 BUCKETS = 20

@@ -1,16 +1,17 @@
-"""Loads a Cinemo UNet file as a ComfyUI MODEL; the choice of dtype, device and casting is ComfyUI's own."""
+"""Loads a network of one of the families as a ComfyUI MODEL; the choice of dtype, device and casting is ComfyUI's own."""
+
+from typing import Any
 
 import comfy.model_management
 import comfy.model_patcher
 import comfy.utils
 import torch
 
-from ..models.cinemo.config import CinemoConfig
-from ..models.cinemo.family import CINEMO
-from ..models.recognise import recognise
+from ..models.family import Family
+from ..models.recognise import Recognised, recognise
 from ..models.sd_unet.keys import LDM_PREFIX
+from .families import description_of
 from .files import read_weights
-from .model import CinemoSupported
 from .narrow import without_scales
 
 WEIGHT_DTYPES = {
@@ -23,16 +24,16 @@ WEIGHT_DTYPES = {
 }
 
 
-def load_unet(path: str, weight_dtype: str = "default", disable_dynamic: bool = False):
-    """A ModelPatcher for the Cinemo UNet in a file of any accepted layout (see `models.cinemo.keys.normalise`).
+def load_unet(path: str, weight_dtype: str = "default", family: Family | None = None, disable_dynamic: bool = False):
+    """A ModelPatcher for the network in a file of any layout that its family accepts; of `family`, or of any.
 
-    Raises CheckpointError, before a model is made, for a file that is not a complete Cinemo UNet, and for weights that cannot
-    be held in the format.
+    Raises CheckpointError, before a model is made, for a file that does not hold such a network, whole, and for weights that
+    cannot be held in the format.
     """
-    state_dict, config, quant_config = _read_unet(path)
+    (family, state_dict, config), quant_config = _read_network(path, family)
     load_device = comfy.model_management.get_torch_device()
     offload_device = comfy.model_management.unet_offload_device()
-    model_config = CinemoSupported(config.unet_config())
+    model_config: Any = description_of(family)(config.unet_config())  # type: ignore[call-arg]  # of the class it is mixed into
     model_config.quant_config = quant_config
     dtype = WEIGHT_DTYPES[weight_dtype]
     if dtype is None:
@@ -53,14 +54,14 @@ def load_unet(path: str, weight_dtype: str = "default", disable_dynamic: bool = 
     model.load_model_weights(state_dict, assign=kept or model_patcher.is_dynamic())
     if not comfy.model_management.is_device_cpu(offload_device):
         model.to(offload_device)
-    model_patcher.cached_patcher_init = (load_unet, (path, weight_dtype))
+    model_patcher.cached_patcher_init = (load_unet, (path, weight_dtype, family))
     return model_patcher
 
 
-def _read_unet(path: str) -> tuple[dict[str, torch.Tensor], CinemoConfig, dict | None]:
-    """The tensors of a UNet file, its configuration, and ComfyUI's description of scaled weights if the file has some."""
+def _read_network(path: str, family: Family | None) -> tuple[Recognised, dict | None]:
+    """The network in a file, and ComfyUI's description of scaled weights if the file has some."""
     state_dict = read_weights(path)
     weights = without_scales(state_dict)
-    _, unet, config = recognise(path, weights, CINEMO)
-    unet |= {name.removeprefix(LDM_PREFIX): tensor for name, tensor in state_dict.items() if name not in weights}
-    return unet, config, comfy.utils.detect_layer_quantization(unet, "")
+    found = recognise(path, weights, family)
+    found.state_dict.update({name.removeprefix(LDM_PREFIX): tensor for name, tensor in state_dict.items() if name not in weights})
+    return found, comfy.utils.detect_layer_quantization(found.state_dict, "")

@@ -15,15 +15,17 @@ from typing import Any, NamedTuple
 import comfy.model_management
 import torch
 
-from ..errors import InputError
-from ..extend import Drift, check_segments, correct, drift, join, segment_motion_ids, segment_prompts, segment_seed
-from ..frequency import check_low_pass
-from ..residual import static_clip
-from ..schedule import check_run
-from ..shapes import check_clip_latent
+from ...diffusion.dctinit import check_low_pass
+from ...errors import InputError
+from ...models.cinemo.schedule import check_run
+from ...motion.residual import static_clip
+from ...motion.segments import Drift, check_segments, correct, drift, join, segment_motion_ids, segment_prompts, segment_seed
+from ...shapes import check_clip_latent
+from ..description import check_model
+from ..noise import DCTInitNoise, random_noise
 from .conditioning import CLIP_KEY, ClipCondition, check_clip, clip_of
-from .noise import DCTInitNoise, random_noise
-from .sampling import check_cinemo, sample_clip
+from .model import CinemoSupported
+from .sampling import sample_clip
 
 
 class Settings(NamedTuple):
@@ -99,7 +101,7 @@ def extend_video(
     clip and a text with the drift of each segment. Raises InputError or ConditioningError before any work for values
     that do not fit.
     """
-    check_cinemo(model)
+    check_model(model, CinemoSupported)
     check_run(settings.steps, denoise=1.0)
     check_low_pass(settings.cutoff, settings.noise_level, temporal_cutoff=1.0)
     samples = latent["samples"]

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import torch
 
-from .motion import MotionScore
-from .resize import resize_image
-from .shapes import check_image
+from ..resize import resize_image
+from ..shapes import check_image
+from .buckets import MotionScore
 from .ssim import check_frames, check_measurable, local_moments, similarity
 
 DECIMALS = 6

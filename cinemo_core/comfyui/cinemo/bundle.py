@@ -5,14 +5,14 @@ from pathlib import Path
 from comfy.model_patcher import ModelPatcher
 from comfy.sd import CLIP, VAE
 
-from ..errors import CheckpointError
-from ..folder import Bundle, check_options, find_weights, read_config
-from ..models.cinemo.family import CINEMO
-from ..models.recognise import recognise
-from .clip import load_clip, read_clip_config
-from .files import read_weights, resolve_bundle
-from .unet_loader import load_unet
-from .vae import is_temporal, load_vae
+from ...errors import CheckpointError
+from ...files.folder import Bundle, check_options, find_weights, read_config
+from ...models.cinemo.family import CINEMO
+from ...models.recognise import recognise
+from ..clip import load_clip, read_clip_config
+from ..files import read_weights, resolve_bundle
+from ..loading import load_unet
+from ..vae import is_temporal, load_vae
 
 DECODERS = ("auto", "temporal", "image")
 
@@ -39,7 +39,7 @@ def load_bundle(folder: str, weight_dtype: str = "default", decoder: str = "auto
             f"{vae_weights} is an image VAE, expected a temporal one; put the temporal decoder there or choose decoder = image."
         )
     clip = load_clip(bundle.text_encoder, bundle.tokenizer)
-    return load_unet(str(bundle.unet), weight_dtype), clip, vae
+    return load_unet(str(bundle.unet), weight_dtype, CINEMO), clip, vae
 
 
 def _vae_weights(bundle: Bundle, decoder: str) -> Path:

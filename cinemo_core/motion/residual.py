@@ -6,8 +6,8 @@ included, so that clips and residuals line up frame by frame.
 
 import torch
 
-from .errors import InputError
-from .shapes import check_clip_latent, check_finite
+from ..errors import InputError
+from ..shapes import check_clip_latent, check_finite
 
 MAX_GAIN = 4.0
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..errors import CheckpointError, CinemoError
 from .checkpoint import SAFETENSORS, SUFFIXES
-from .errors import CheckpointError, CinemoError
-from .text_files import read_text
+from .text import read_text
 from .walk import files_in
 
 UNET = "unet"

@@ -7,7 +7,7 @@ ComfyUI's samplers work on the variance-exploding state x0 + sigma * noise, so t
 
 import torch
 
-from .errors import InputError
+from ...errors import InputError
 
 NUM_TRAIN_TIMESTEPS = 1000
 BETA_START = 1e-4

@@ -6,14 +6,15 @@ import comfy.samplers
 import comfy.utils
 import torch
 
-from ..errors import InputError
-from ..residual import to_frames, to_residual
-from ..schedule import check_run, ddim_sigmas, vp_scale
-from ..shapes import check_clip_latent, check_finite
+from ...errors import InputError
+from ...models.cinemo.schedule import check_run, ddim_sigmas, vp_scale
+from ...motion.residual import to_frames, to_residual
+from ...shapes import check_clip_latent, check_finite
+from ..description import check_model
+from ..noise import random_noise
+from ..preview import moving_preview
 from .conditioning import check_clip, clip_of
-from .model import CinemoModel
-from .noise import random_noise
-from .preview import moving_preview
+from .model import CinemoSupported
 
 REFERENCE_SCHEDULER = "cinemo_ddim"
 
@@ -40,7 +41,7 @@ class UnitVarianceStart(comfy.samplers.KSAMPLER):
 
 def reference_sigmas(model, steps: int, denoise: float) -> torch.Tensor:
     """The reference's DDIM steps as SIGMAS, read from the model's own noise table; see `schedule.ddim_sigmas`."""
-    check_cinemo(model)
+    check_model(model, CinemoSupported)
     return ddim_sigmas(steps, denoise, model.get_model_object("model_sampling").sigmas.cpu())
 
 
@@ -64,7 +65,7 @@ def sample_clip(
     with noise added. A schedule that ends above sigma 0, as the reference's does, is closed as DDIM closes it: the
     residual is divided by sqrt(1 + sigma^2). `part` (i, n): this is run i of n alike that share one progress bar.
     """
-    check_cinemo(model)
+    check_model(model, CinemoSupported)
     check_run(steps, denoise)
     samples = latent["samples"]
     check_clip_latent(samples)
@@ -112,11 +113,3 @@ def sample_clip(
             residual = torch.where(mask == 0, to_residual(samples.to(residual), z0), residual)
     residual[:1] = 0
     return latent | {"samples": to_frames(residual, z0)}, {"samples": residual}
-
-
-def check_cinemo(model) -> None:
-    """Raise InputError unless MODEL is Cinemo."""
-    if not isinstance(model.model, CinemoModel):
-        raise InputError(
-            f"The model is {type(model.model).__name__}, not Cinemo; load one with Cinemo Model Loader or Cinemo Bundle Loader."
-        )

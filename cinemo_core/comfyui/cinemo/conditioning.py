@@ -2,18 +2,17 @@
 
 from dataclasses import dataclass, replace
 
-import comfy.conds
 import comfy.model_management
 import comfy.utils
 import node_helpers
 import torch
 
-from ..errors import ConditioningError, InputError
-from ..motion import SAME_BUCKET, motion_id
-from ..residual import static_clip
-from ..resize import resize_image
-from ..shapes import LATENT_CHANNELS, check_image, check_video_size
-from .vae import check_numbers
+from ...errors import ConditioningError, InputError
+from ...motion.buckets import SAME_BUCKET, motion_id
+from ...motion.residual import static_clip
+from ...resize import resize_image
+from ...shapes import LATENT_CHANNELS, check_image, check_video_size
+from ..vae import check_numbers
 
 CLIP_KEY = "cinemo_clip"
 
@@ -29,24 +28,6 @@ class ClipCondition:
     motion_id: float
     frames: int
     keeps_motion: bool = False
-
-
-class CONDClip(comfy.conds.CONDRegular):
-    """One row per clip: follows areas in space, never repeats over frames."""
-
-    def process_cond(self, batch_size, area=None, **kwargs):
-        data = self.cond
-        if area is not None and data.ndim == 4:
-            for dim in range(2):
-                data = data.narrow(dim + 2, area[dim + 2], area[dim])
-        return self._copy_with(data)
-
-
-class CONDText(comfy.conds.CONDCrossAttn):
-    """Text tokens, one row per clip or one per frame."""
-
-    def process_cond(self, batch_size, **kwargs):
-        return self._copy_with(self.cond)
 
 
 def condition_clip(

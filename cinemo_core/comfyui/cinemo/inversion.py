@@ -8,14 +8,16 @@ import comfy.samplers
 import comfy.utils
 import torch
 
-from ..errors import InputError
-from ..inversion import invert, relative_error, resample_frames
-from ..motion import motion_id
-from ..residual import split_clip, static_clip
-from ..schedule import check_run
-from ..shapes import MIN_FRAMES, PIXELS_PER_LATENT, check_clip_latent, check_finite, check_image, check_video_size
+from ...diffusion.inversion import invert, relative_error, resample_frames
+from ...errors import InputError
+from ...models.cinemo.schedule import check_run
+from ...motion.buckets import motion_id
+from ...motion.residual import split_clip, static_clip
+from ...shapes import MIN_FRAMES, PIXELS_PER_LATENT, check_clip_latent, check_finite, check_image, check_video_size
+from ..description import check_model
 from .conditioning import ClipCondition, attach_clip, encode_images
-from .sampling import REFERENCE_SCHEDULER, check_cinemo, moving_preview, reference_sigmas, sample_clip
+from .model import CinemoSupported
+from .sampling import REFERENCE_SCHEDULER, moving_preview, reference_sigmas, sample_clip
 
 
 class InvertedNoise:
@@ -60,7 +62,7 @@ def invert_video(
     the text alone: the clip is attached here. Returns the noise, the LATENT of the clip and a sentence with the error of
     sampling the clip back with the same settings (`check` false saves that run). Raises InputError for input that does not fit.
     """
-    check_cinemo(model)
+    check_model(model, CinemoSupported)
     check_run(steps, denoise=1.0)
     network_id = motion_id(motion_bucket) if raw_motion_id is None else raw_motion_id
     clip = _source(vae, images, latent, width, height, frames, resize)

@@ -11,8 +11,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from .errors import InputError
-from .shapes import MIN_FRAMES, check_image
+from ..errors import InputError
+from ..shapes import MIN_FRAMES, check_image
 
 SIGMA = 1.5
 TRUNCATE = 3.5  # the window ends after this many sigmas

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from .motion import BUCKETS, MotionScore, motion_id, ssim_range
+from .buckets import BUCKETS, MotionScore, motion_id, ssim_range
 from .plot import Band, Level, Line, Panel, draw
 from .report import CHANNELS, MotionReport
 

@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 import torch
 
-from .errors import InputError
-from .motion import motion_id
+from ..errors import InputError
+from .buckets import motion_id
 
 SEED_STEP = 0x9E3779B97F4A7C15  # 2**64 / golden ratio: keeps the segments of nearby seeds apart
 FLAT = 1e-6  # a channel that deviates less has no contrast to scale

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
-from .errors import InputError
+from ..errors import InputError
 
 CSV = ".csv"
 JSON_LINES = (".jsonl", ".ndjson")

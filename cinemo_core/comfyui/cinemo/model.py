@@ -5,8 +5,6 @@ takes noisy frame latents, subtracts the first frame's z0, lets the network deno
 back and pins frame 0 to it. Samplers, masks, previews and patches see frames.
 """
 
-from typing import Any
-
 import comfy.conds
 import comfy.latent_formats
 import comfy.ldm.modules.attention
@@ -14,16 +12,19 @@ import comfy.model_base
 import comfy.patcher_extension
 import comfy.supported_models
 import torch
+from comfy.supported_models_base import ClipTarget
 
-from ..errors import ConditioningError, InputError, SamplingError
-from ..models.cinemo.config import CinemoConfig
-from ..models.cinemo.keys import SENSITIVE
-from ..models.cinemo.unet import CinemoUNet
-from ..shapes import check_clip_latent
-from .conditioning import CLIP_KEY, CONDClip, CONDText, check_clip
-from .narrow import Narrowing, keep_own_formats, plan_narrowing, scale_weights, without_scales
-from .windows import frame_indices
+from ...errors import ConditioningError, InputError, SamplingError
+from ...models.cinemo.config import CinemoConfig
+from ...models.cinemo.family import CINEMO
+from ...models.cinemo.unet import CinemoUNet
+from ...shapes import check_clip_latent
+from ..description import FamilyDescription
+from ..rows import CONDClip, CONDText
+from ..windows import frame_indices
+from .conditioning import CLIP_KEY, check_clip
 
+CLIP_L_WIDTH = 768
 SD15_SETTINGS = {"image_size": 32, "use_spatial_transformer": True, "legacy": False}  # what SD1.x's networks take beside their sizes
 
 
@@ -152,11 +153,15 @@ class CinemoModel(comfy.model_base.BaseModel):
         return super().process_latent_out(latent)
 
 
-class CinemoSupported(comfy.supported_models.SD15):
-    """ComfyUI's description of the model family: SD1.x's, with the names that it saves text encoder and VAE under.
+class CinemoSupported(FamilyDescription, comfy.supported_models.SD15):
+    """ComfyUI's description of the family: SD1.x's, with the names that it saves text encoder and VAE under.
 
     True linear betas 1e-4..0.02 are what ComfyUI calls "sqrt_linear".
     """
+
+    family = CINEMO
+    model_class = CinemoModel
+    loaders = "Cinemo Model Loader or Cinemo Bundle Loader"
 
     unet_config: dict = {}
     unet_extra_config: dict = {}
@@ -164,21 +169,9 @@ class CinemoSupported(comfy.supported_models.SD15):
     latent_format = CinemoLatent
     memory_usage_factor = 1.0
 
-    quant_config: dict[str, Any] | None = None  # what ComfyUI's operations are chosen by, where weights have scales
-    narrowing = Narrowing()
-
-    def get_model(self, state_dict, prefix="", device=None):
-        """Raises CheckpointError, before the network is built, where its weights cannot be held in the format asked for."""
-        unet = {key[len(prefix) :]: tensor for key, tensor in without_scales(state_dict).items() if key.startswith(prefix)}
-        self.narrowing = plan_narrowing(unet, self.unet_config["dtype"], SENSITIVE, "The Cinemo UNet")
-        if self.narrowing.scaled:
-            self.quant_config = {"mixed_ops": True}  # as ComfyUI's detection says of a file with scaled weights
-        model = CinemoModel(self, device=device)
-        keep_own_formats(model.diffusion_model, self.narrowing.own)
-        return model
-
-    def process_unet_state_dict(self, state_dict):
-        return scale_weights(state_dict, self.narrowing.scaled, self.unet_config["dtype"]) if self.narrowing.scaled else state_dict
+    def clip_target(self, state_dict={}) -> ClipTarget | None:
+        """SD1.x's CLIP ViT-L; ComfyUI's checkpoint format does not tell the heads of a text encoder of another width."""
+        return super().clip_target(state_dict) if self.unet_config["context_dim"] == CLIP_L_WIDTH else None
 
 
 def _name(dtype):

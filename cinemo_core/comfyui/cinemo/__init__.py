@@ -1,0 +1,1 @@
+"""Cinemo in ComfyUI: the model, its conditioning, sampling, inversion, longer clips, and its checkpoint folder."""

@@ -1,0 +1,11 @@
+"""How ComfyUI runs the families of `models/families.py`. A new one is a folder next to this file and a row here."""
+
+from ..models.family import Family
+from .cinemo.model import CinemoSupported
+from .description import FamilyDescription
+
+DESCRIPTIONS: tuple[type[FamilyDescription], ...] = (CinemoSupported,)
+
+
+def description_of(family: Family) -> type[FamilyDescription]:
+    return next(description for description in DESCRIPTIONS if description.family is family)

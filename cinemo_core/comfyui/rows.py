@@ -1,0 +1,21 @@
+"""Conditioning that is the same for all frames of a clip: one row per clip, where ComfyUI repeats rows over the batch."""
+
+import comfy.conds
+
+
+class CONDClip(comfy.conds.CONDRegular):
+    """One row per clip: follows areas in space, never repeats over frames."""
+
+    def process_cond(self, batch_size, area=None, **kwargs):
+        data = self.cond
+        if area is not None and data.ndim == 4:
+            for dim in range(2):
+                data = data.narrow(dim + 2, area[dim + 2], area[dim])
+        return self._copy_with(data)
+
+
+class CONDText(comfy.conds.CONDCrossAttn):
+    """Text tokens, one row per clip or one per frame."""
+
+    def process_cond(self, batch_size, **kwargs):
+        return self._copy_with(self.cond)

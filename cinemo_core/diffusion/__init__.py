@@ -1,0 +1,1 @@
+"""Initial noise and inversion, for whatever network denoises."""

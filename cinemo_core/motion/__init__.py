@@ -1,0 +1,1 @@
+"""The motion of a clip: measured, shown, taken apart, joined."""
