@@ -58,7 +58,7 @@ def plan_narrowing(
     if dtype.itemsize == 1:
         small = {name: tensor.dtype for name, tensor in narrowed.items() if name not in beyond and _is_drowned(tensor, dtype)}
         if small:
-            logging.info("%s: too small for %s, so in the format of the file: %s", what, _name(dtype), ", ".join(small))
+            logging.info("%s: too small for %s, so in the format of the file: %s", what, format_name(dtype), ", ".join(small))
         own |= small
         narrowed = {name: tensor for name, tensor in narrowed.items() if name not in small}
     if not beyond:
@@ -66,7 +66,7 @@ def plan_narrowing(
     for name, reach in beyond.items():
         if not scalable or not _can_be_scaled(state_dict[name], dtype) or not reach < float("inf"):
             raise CheckpointError(
-                f"{what} cannot be held in {_name(dtype)}, which ends at {limit:g}: {name} reaches {reach:g}; choose another "
+                f"{what} cannot be held in {format_name(dtype)}, which ends at {limit:g}: {name} reaches {reach:g}; choose another "
                 "weight_dtype (bf16 or fp32), or start ComfyUI without the flag that sets it."
             )
     return Narrowing(own, tuple(name for name, tensor in narrowed.items() if _can_be_scaled(tensor, dtype)))
@@ -90,7 +90,7 @@ def keep_own_formats(network: torch.nn.Module, own: Mapping[str, torch.dtype]) -
 
 def scale_weights(state_dict: dict[str, torch.Tensor], names: Iterable[str], dtype: torch.dtype) -> dict[str, torch.Tensor]:
     """The tensors with those of `names` in ComfyUI's layout of scaled weights, which it computes with in full precision."""
-    form = _name(dtype)
+    form = format_name(dtype)
     layout = get_layout_class(QUANT_ALGOS[form]["comfy_tensor_layout"])
     mark = torch.tensor(list(json.dumps({"format": form, "full_precision_matrix_mult": True}).encode()), dtype=torch.uint8)
     out = dict(state_dict)
@@ -113,7 +113,7 @@ def _is_narrower(dtype: torch.dtype, than: torch.dtype) -> bool:
 
 
 def _can_be_scaled(tensor: torch.Tensor, dtype: torch.dtype) -> bool:
-    return tensor.ndim == 2 and _name(dtype) in QUANT_ALGOS
+    return tensor.ndim == 2 and format_name(dtype) in QUANT_ALGOS
 
 
 def _reach(tensor: torch.Tensor) -> float:
@@ -130,5 +130,6 @@ def _is_drowned(tensor: torch.Tensor, dtype: torch.dtype) -> bool:
     return (errors > torch.finfo(dtype).eps * rows.norm(dim=1)).any().item()
 
 
-def _name(dtype: torch.dtype) -> str:
+def format_name(dtype: torch.dtype) -> str:
+    """Such as float8_e4m3fn."""
     return str(dtype).removeprefix("torch.")

@@ -18,7 +18,7 @@ from ..files.folder import check_options, read_config
 from ..models.recognise import describe
 from ..models.temporal_vae import keys
 from .files import read_weights
-from .narrow import plan_narrowing
+from .narrow import format_name, plan_narrowing
 
 PARTS = ("encoder.", "decoder.", "quant_conv.", "post_quant_conv.")
 TIME_KERNEL = [3, 1, 1]
@@ -70,7 +70,7 @@ def check_numbers(result: torch.Tensor, vae: comfy.sd.VAE, what: str) -> None:
     """Raise InputError if a VAE's result for `what`, an image or frames, holds NaN or infinite values."""
     if not result.isfinite().all():
         raise InputError(
-            f"The VAE gave NaN or infinite values for {what}, computing in {str(vae.vae_dtype).removeprefix('torch.')}; start ComfyUI with "
+            f"The VAE gave NaN or infinite values for {what}, computing in {format_name(vae.vae_dtype)}; start ComfyUI with "
             "--bf16-vae or --fp32-vae, or choose another VAE."
         )
 

@@ -20,6 +20,7 @@ from ...models.cinemo.family import CINEMO
 from ...models.cinemo.unet import CinemoUNet
 from ...shapes import check_clip_latent
 from ..description import FamilyDescription
+from ..narrow import format_name
 from ..rows import CONDClip, CONDText
 from ..windows import frame_indices
 from .conditioning import CLIP_KEY, check_clip
@@ -144,11 +145,11 @@ class CinemoModel(comfy.model_base.BaseModel):
         """The last thing that ComfyUI does with a clip that any sampler has finished. Raises SamplingError if it holds no numbers."""
         finite = latent.flatten(1).isfinite().all(dim=1)
         if not finite.all():
+            formats = f"weights in {format_name(self.get_dtype())} and computing in {format_name(self.get_dtype_inference())}"
             raise SamplingError(
-                f"Sampling ended in NaN or infinite values in {int((~finite).sum())} of {len(finite)} frames, with weights in "
-                f"{_name(self.get_dtype())} and computing in {_name(self.get_dtype_inference())}; likely causes are a number format "
-                "that is too narrow (try weight_dtype bf16 or fp32), a cfg that is too high, a LoRA or patch that is too strong, or "
-                "a damaged checkpoint."
+                f"Sampling ended in NaN or infinite values in {int((~finite).sum())} of {len(finite)} frames, with {formats}; likely "
+                "causes are a number format that is too narrow (try weight_dtype bf16 or fp32), a cfg that is too high, a LoRA or patch "
+                "that is too strong, or a damaged checkpoint."
             )
         return super().process_latent_out(latent)
 
@@ -172,10 +173,6 @@ class CinemoSupported(FamilyDescription, comfy.supported_models.SD15):
     def clip_target(self, state_dict={}) -> ClipTarget | None:
         """SD1.x's CLIP ViT-L; ComfyUI's checkpoint format does not tell the heads of a text encoder of another width."""
         return super().clip_target(state_dict) if self.unet_config["context_dim"] == CLIP_L_WIDTH else None
-
-
-def _name(dtype):
-    return str(dtype).removeprefix("torch.")
 
 
 def _repeat_first(rows, clips):
