@@ -34,6 +34,7 @@ SETTINGS = {
     "Comfy.RightSidePanel.IsOpen": False,
     "Comfy.VueNodes.Enabled": False,
 }
+PATIENCE = 120_000  # milliseconds for anything to appear; a busy machine takes long, and waiting ends when it is there
 # The frontend is ready when it has drawn the workflow that it shows to a new person.
 READY = "() => window.app?.canvas && window.app.extensionManager && window.app.graph?.nodes.length > 0"
 
@@ -121,12 +122,13 @@ def open_page(server: Server, chromium: str, tmp_path: Path) -> Iterator[Callabl
                 tmp_path / f"profile{len(contexts)}", executable_path=chromium, headless=True, args=FLAGS, viewport=VIEW
             )
             contexts.append(context)
+            context.set_default_timeout(PATIENCE)
             page, errors = context.pages[0], []
             page.on("console", lambda m: errors.append(f"{m.text} ({m.location['url']})") if m.type == "error" else None)
             page.on("pageerror", lambda error: errors.append(str(error)))
             page.request.post(f"{server.url}/settings", data=SETTINGS)
             page.goto(server.url)
-            page.wait_for_function(READY, timeout=120_000)
+            page.wait_for_function(READY)
             return SimpleNamespace(page=page, errors=errors)
 
         yield open_one

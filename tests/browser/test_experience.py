@@ -56,7 +56,7 @@ def test_nodes_are_found_by_what_people_call_them(opened, words, name):
     page = opened.page
     page.keyboard.press("n")  # the node library
     page.get_by_placeholder("Search").last.fill(words)
-    page.get_by_role("treeitem").filter(has_text=name).first.wait_for(timeout=10_000)
+    page.get_by_role("treeitem").filter(has_text=name).first.wait_for()
 
 
 def test_a_link_of_another_type_is_refused(opened):
@@ -78,7 +78,7 @@ def test_an_error_is_a_sentence_on_its_node(opened, server):
     assert sentence in error["exception_message"]
     page.get_by_test_id("error-overlay").get_by_text("Cinemo Residual KSampler failed").wait_for()
     page.get_by_test_id("error-overlay").get_by_text("View details").click()
-    page.get_by_text(sentence).first.wait_for(timeout=10_000)
+    page.get_by_text(sentence).first.wait_for()
 
 
 def test_a_run_can_be_stopped_and_the_next_one_works(opened, server):
@@ -86,7 +86,7 @@ def test_a_run_can_be_stopped_and_the_next_one_works(opened, server):
     page.evaluate(SMALL, 900)
     before = history(page, server)
     page.get_by_test_id("queue-button").click()
-    page.wait_for_function("() => document.title.includes('%') && /[1-9]/.test(document.title)", timeout=60_000)
+    page.wait_for_function("() => document.title.includes('%') && /[1-9]/.test(document.title)")
     page.keyboard.press("Control+Alt+Enter")  # the frontend's own key for it
     stopped = next_entry(page, server, before)
     assert "execution_interrupted" in [kind for kind, _ in stopped["status"]["messages"]]
@@ -100,6 +100,6 @@ def test_a_reload_brings_the_graph_back(opened):
     assert "CinemoResidualKSampler" in before
     page.wait_for_timeout(3000)  # the frontend saves a draft a moment after a change
     page.reload()
-    page.wait_for_function("() => window.app?.graph?.nodes.some(node => node.type === 'CinemoResidualKSampler')", timeout=60_000)
+    page.wait_for_function("() => window.app?.graph?.nodes.some(node => node.type === 'CinemoResidualKSampler')")
     assert page.evaluate(TYPES) == before
     assert [error for error in opened.errors if "cinemo" in error.lower()] == []

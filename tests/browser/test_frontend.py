@@ -240,7 +240,7 @@ def test_the_templates_are_shown_with_their_pictures(open_page, stock_files, tmp
         page.wait_for_function(CARD_HAS_PICTURE, arg=name, polling=200)
     page.screenshot(path=tmp_path / "templates.png")
     page.get_by_test_id("template-workflow-cinemo_image_to_video").click()
-    page.wait_for_function("count => app.graph.nodes.length === count", arg=len(read_workflow("image_to_video")["nodes"]), timeout=30_000)
+    page.wait_for_function("count => app.graph.nodes.length === count", arg=len(read_workflow("image_to_video")["nodes"]))
     assert about_the_pack(opened.errors) == []
 
 

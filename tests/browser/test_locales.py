@@ -56,7 +56,7 @@ def chinese_page(open_page, server) -> Iterator:
     opened.page.evaluate(SWITCH, "zh")
     # The frontend fetches the nodes again at once, but may do so before it has the language's own texts: it needs a reload.
     opened.page.reload()
-    opened.page.wait_for_function(READY, timeout=120_000)
+    opened.page.wait_for_function(READY)
     yield opened
     opened.page.request.post(f"{server.url}/settings", data={"Comfy.Locale": "en"})
 
@@ -121,7 +121,7 @@ def test_an_error_begins_with_a_chinese_line_in_a_chinese_frontend(chinese_page,
     page.evaluate(SWAP_LATENT)
     assert press_run(page, server)["status"]["status_str"] == "error"
     toast = page.locator(".p-toast-message").filter(has_text=texts("zh", "main.json")["cinemoErrors"]["InputError"])
-    toast.get_by_text("a Cinemo clip has the input image and at least one frame after").wait_for(timeout=10_000)
+    toast.get_by_text("a Cinemo clip has the input image and at least one frame after").wait_for()
     page.screenshot(path=tmp_path / "error.png")
 
 

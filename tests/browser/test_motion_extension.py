@@ -69,7 +69,7 @@ def without_extension(page):
 
     page.route("**/api/extensions*", leave_out)
     page.reload()
-    page.wait_for_function(READY, timeout=120_000)
+    page.wait_for_function(READY)
     assert not page.evaluate("() => app.extensions.some(extension => extension.name.startsWith('Cinemo'))")
 
 
@@ -175,7 +175,7 @@ def load_a_slow_run(page, modern, cfg, frames=6):
 def test_all_frames_play_while_the_clip_is_sampled(page, tmp_path, modern):
     load_a_slow_run(page, modern, cfg=6.0 if modern else 5.0)
     page.get_by_test_id("queue-button").click()
-    page.wait_for_function("() => seen.previews.length - seen.sheets.length >= 13", timeout=60_000)
+    page.wait_for_function("() => seen.previews.length - seen.sheets.length >= 13")
     assert not page.evaluate("() => seen.over"), "the run was over before the frames had played twice"
     page.screenshot(path=tmp_path / "playing.png", clip={"x": 400, "y": 80, "width": 600, "height": 900})
     assert page.evaluate("() => seen.sheets.every(sheet => sheet.frames === 6 && sheet.columns === 3)")
@@ -184,7 +184,7 @@ def test_all_frames_play_while_the_clip_is_sampled(page, tmp_path, modern):
     shown = page.evaluate("() => Object.values(app.nodePreviewImages).flat()")
     assert len(shown) == 1 and shown[0].startswith("blob:")
 
-    page.wait_for_function("() => seen.over", timeout=60_000)
+    page.wait_for_function("() => seen.over")
     sheets = page.evaluate("() => seen.sheets.length")
     assert sheets == STEPS
     page.wait_for_timeout(300)

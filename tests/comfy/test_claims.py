@@ -85,9 +85,9 @@ def test_a_unet_alone_is_animated_by_the_parts_it_is_put_between(drawn, ablation
 
 def test_the_command_measures_a_checkpoint_and_says_what_is_missed(drawn, ablation, tmp_path, capsys):
     arguments = ["--checkpoint", str(drawn), "--ablation", str(ablation)]
-    assert main([*arguments, "--output", str(tmp_path), "--size", "32", "--seeds", "5", "--steps", "1"]) == 1  # its weights are random
+    assert main([*arguments, "--output", str(tmp_path), "--size", "32", "--seeds", "2", "--steps", "1"]) == 1  # its weights are random
     out = capsys.readouterr().out
     assert out.splitlines()[-1].startswith("verdict: missed: ")
     numbers = json.loads((tmp_path / "claims.json").read_text())
-    assert len(numbers["rows"]) == 7 and numbers["settings"]["seeds"] == 5
+    assert len(numbers["rows"]) == 7 and numbers["settings"]["seeds"] == 2
     assert (tmp_path / "claims.png").is_file() and "| claim of the paper |" in (tmp_path / "claims.md").read_text()
