@@ -2,7 +2,7 @@
 
 from comfy_api.latest import io
 
-from ..cinemo_core.comfyui.noise import DCTInitNoise, random_noise
+from ..cinemo_core.comfyui.cinemo.noise import DCTInitNoise, random_noise
 
 
 class CinemoDCTInitNoise(io.ComfyNode):

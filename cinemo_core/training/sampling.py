@@ -6,8 +6,8 @@ In variance-preserving form, as the authors' script samples. The nodes run the s
 import torch
 from torch import Tensor, nn
 
-from ..diffusion.dctinit import add_noise, check_low_pass, dct_init
 from ..errors import InputError
+from ..models.cinemo.dctinit import add_noise, check_low_pass, dct_init
 from ..models.cinemo.schedule import alphas_cumprod, ddim_timesteps
 from .objective import RESIDUAL, to_frames, to_network
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 from cinemo_pack.cinemo_core.comfyui.cinemo.bundle import load_bundle
 from cinemo_pack.cinemo_core.comfyui.cinemo.conditioning import condition_clip
+from cinemo_pack.cinemo_core.comfyui.cinemo.noise import DCTInitNoise
 from cinemo_pack.cinemo_core.comfyui.cinemo.sampling import sample_clip
-from cinemo_pack.cinemo_core.comfyui.noise import DCTInitNoise
 from cinemo_pack.cinemo_core.errors import CheckpointError
 from cinemo_pack.cinemo_core.models.cinemo.unet import CinemoUNet
 from cinemo_pack.cinemo_core.training import frozen, network, text

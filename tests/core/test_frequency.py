@@ -4,8 +4,8 @@ import re
 
 import pytest
 import torch
-from cinemo_pack.cinemo_core.diffusion.dctinit import add_noise, dct_init, low_pass_mask
 from cinemo_pack.cinemo_core.errors import InputError
+from cinemo_pack.cinemo_core.models.cinemo.dctinit import add_noise, dct_init, low_pass_mask
 from cinemo_pack.tests.goldens import load, meta
 
 GOLDEN = load("dctinit")

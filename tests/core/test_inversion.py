@@ -4,8 +4,8 @@ from itertools import pairwise
 
 import pytest
 import torch
-from cinemo_pack.cinemo_core.diffusion.inversion import invert, relative_error, resample_frames
 from cinemo_pack.cinemo_core.errors import InputError
+from cinemo_pack.cinemo_core.models.cinemo.inversion import invert, relative_error, resample_frames
 from cinemo_pack.cinemo_core.models.cinemo.schedule import alphas_cumprod, ddim_sigmas, ddim_timesteps, sigma_of, vp_scale
 from cinemo_pack.tests.goldens import load, meta
 

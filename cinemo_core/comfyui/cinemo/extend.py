@@ -15,16 +15,16 @@ from typing import Any, NamedTuple
 import comfy.model_management
 import torch
 
-from ...diffusion.dctinit import check_low_pass
 from ...errors import InputError
+from ...models.cinemo.dctinit import check_low_pass
 from ...models.cinemo.schedule import check_run
 from ...motion.residual import static_clip
 from ...motion.segments import Drift, check_segments, correct, drift, join, segment_motion_ids, segment_prompts, segment_seed
 from ...shapes import check_clip_latent
 from ..description import check_model
-from ..noise import DCTInitNoise, random_noise
 from .conditioning import CLIP_KEY, ClipCondition, check_clip, clip_of
 from .model import CinemoSupported
+from .noise import DCTInitNoise, random_noise
 from .sampling import sample_clip
 
 

@@ -8,8 +8,8 @@ import comfy.samplers
 import comfy.utils
 import torch
 
-from ...diffusion.inversion import invert, relative_error, resample_frames
 from ...errors import InputError
+from ...models.cinemo.inversion import invert, relative_error, resample_frames
 from ...models.cinemo.schedule import check_run
 from ...motion.buckets import motion_id
 from ...motion.residual import split_clip, static_clip

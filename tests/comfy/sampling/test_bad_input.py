@@ -9,9 +9,9 @@ import comfy.supported_models
 import pytest
 import torch
 from cinemo_pack.cinemo_core.comfyui.cinemo.conditioning import CLIP_KEY, condition_clip
+from cinemo_pack.cinemo_core.comfyui.cinemo.noise import DCTInitNoise, random_noise
 from cinemo_pack.cinemo_core.comfyui.cinemo.sampling import reference_sigmas, sample_clip
 from cinemo_pack.cinemo_core.comfyui.decode import decode_clip
-from cinemo_pack.cinemo_core.comfyui.noise import DCTInitNoise, random_noise
 from cinemo_pack.cinemo_core.errors import CinemoError
 from comfy.taesd.taesd import TAESD
 

@@ -13,8 +13,8 @@ import torch
 from cinemo_pack.cinemo_core.comfyui.cinemo.bundle import load_bundle
 from cinemo_pack.cinemo_core.comfyui.cinemo.conditioning import CLIP_KEY, condition_clip
 from cinemo_pack.cinemo_core.comfyui.cinemo.extend import Settings, extend_video
+from cinemo_pack.cinemo_core.comfyui.cinemo.noise import DCTInitNoise, random_noise
 from cinemo_pack.cinemo_core.comfyui.cinemo.sampling import sample_clip
-from cinemo_pack.cinemo_core.comfyui.noise import DCTInitNoise, random_noise
 from cinemo_pack.cinemo_core.errors import CinemoError
 from cinemo_pack.cinemo_core.motion.segments import segment_seed
 

@@ -9,11 +9,11 @@ import torch
 from cinemo_pack.cinemo_core.comfyui.cinemo.bundle import load_bundle
 from cinemo_pack.cinemo_core.comfyui.cinemo.conditioning import ClipCondition, attach_clip, condition_clip
 from cinemo_pack.cinemo_core.comfyui.cinemo.inversion import InvertedNoise, invert_video
+from cinemo_pack.cinemo_core.comfyui.cinemo.noise import DCTInitNoise
 from cinemo_pack.cinemo_core.comfyui.cinemo.sampling import sample_clip
 from cinemo_pack.cinemo_core.comfyui.decode import decode_clip
-from cinemo_pack.cinemo_core.comfyui.noise import DCTInitNoise
-from cinemo_pack.cinemo_core.diffusion.dctinit import low_pass_mask
 from cinemo_pack.cinemo_core.errors import CinemoError
+from cinemo_pack.cinemo_core.models.cinemo.dctinit import low_pass_mask
 from cinemo_pack.cinemo_core.models.cinemo.schedule import alphas_cumprod
 from cinemo_pack.cinemo_core.models.cinemo.unet import CinemoUNet
 from cinemo_pack.tests.goldens import load, meta

@@ -3,8 +3,8 @@
 import comfy.latent_formats
 import pytest
 import torch
+from cinemo_pack.cinemo_core.comfyui.cinemo.noise import DCTInitNoise
 from cinemo_pack.cinemo_core.comfyui.cinemo.sampling import REFERENCE_SCHEDULER, sample_clip
-from cinemo_pack.cinemo_core.comfyui.noise import DCTInitNoise
 from cinemo_pack.cinemo_core.models.cinemo.unet import CinemoUNet
 from cinemo_pack.tests.goldens import load, meta
 

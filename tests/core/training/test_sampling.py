@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from cinemo_pack.cinemo_core.diffusion.dctinit import dct_init
 from cinemo_pack.cinemo_core.errors import InputError
+from cinemo_pack.cinemo_core.models.cinemo.dctinit import dct_init
 from cinemo_pack.cinemo_core.training.sampling import denoise, fft_init, sample
 from cinemo_pack.tests.goldens import load, meta
 

@@ -8,8 +8,8 @@ mask; the authors' code limits rows and columns only and keeps every temporal fr
 
 import torch
 
-from ..errors import InputError
-from ..models.cinemo.schedule import NUM_TRAIN_TIMESTEPS, alphas_cumprod
+from ...errors import InputError
+from .schedule import NUM_TRAIN_TIMESTEPS, alphas_cumprod
 
 
 def low_pass_mask(frames: int, height: int, width: int, cutoff: float, temporal_cutoff: float = 1.0) -> torch.Tensor:

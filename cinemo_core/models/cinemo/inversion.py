@@ -16,8 +16,8 @@ from collections.abc import Callable, Iterable
 
 import torch
 
-from ..errors import InputError
-from ..models.cinemo.schedule import vp_scale
+from ...errors import InputError
+from .schedule import vp_scale
 
 Report = Callable[[int, torch.Tensor, float, torch.Tensor], None]
 

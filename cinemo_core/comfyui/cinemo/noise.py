@@ -4,9 +4,9 @@ import comfy.latent_formats
 import torch
 from comfy_extras.nodes_custom_sampler import Noise_RandomNoise
 
-from ..diffusion.dctinit import check_low_pass, dct_init
-from ..errors import InputError
-from ..shapes import check_clip_latent, check_latent
+from ...errors import InputError
+from ...models.cinemo.dctinit import check_low_pass, dct_init
+from ...shapes import check_clip_latent, check_latent
 
 
 def random_noise(seed: int):

@@ -1,1 +1,0 @@
-"""Initial noise and inversion, for whatever network denoises."""
