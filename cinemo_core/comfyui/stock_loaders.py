@@ -10,7 +10,7 @@ from typing import Any
 import comfy.supported_models
 
 from ..files.checkpoint import compare, shapes_of
-from .families import DESCRIPTIONS
+from . import families
 from .narrow import without_scales
 
 
@@ -40,7 +40,7 @@ def stock_description(description: Any) -> type[Any]:
 
 def register() -> None:
     """Add the families to the models that ComfyUI's loaders know, before Stable Diffusion; a second call changes nothing."""
-    descriptions: tuple[Any, ...] = DESCRIPTIONS
+    descriptions: tuple[Any, ...] = families.DESCRIPTIONS
     for description in map(stock_description, descriptions):
         if description not in comfy.supported_models.models:
             comfy.supported_models.models.insert(0, description)
