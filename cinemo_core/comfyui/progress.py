@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 import comfy.utils
 import torch
 
+DIGITS = 2  # of a fraction, for terminals that print it
 NEARLY = 0.95  # of a step, until the sampler says that it is over
 
 
@@ -48,7 +49,7 @@ class StepProgress:
         self.seen += 1
         share = self.seen / self.expected
         if share < NEARLY:
-            self.bar.update_absolute(self.step + share, self.total)
+            self.bar.update_absolute(round(self.step + share, DIGITS), self.total)
 
     def on_step(self, step: int) -> None:
         """The sampler has finished the step of this number, counted over all runs; ComfyUI's own callback shows it."""
@@ -74,7 +75,7 @@ class FrameProgress:
 
     def on_block(self, output: torch.Tensor) -> None:
         self.started += output.shape[0] / (len(self.blocks) * self.tiles)
-        self.bar.update_absolute(self.finished + min(self.started, NEARLY * self.chunk))
+        self.bar.update_absolute(round(self.finished + min(self.started, NEARLY * self.chunk), DIGITS))
 
     def finish(self, frames: int) -> None:
         self.finished += frames
