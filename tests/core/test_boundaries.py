@@ -144,8 +144,8 @@ def test_core_imports_itself_by_relative_name_and_stays_inside():
     assert not offences(CORE, wrong)
 
 
-def test_networks_need_torch_alone():
-    allowed = {"torch"} | set(sys.stdlib_module_names)
+def test_networks_and_their_math_need_torch_alone_and_scipy_for_its_transforms():
+    allowed = {"torch", "scipy"} | set(sys.stdlib_module_names)
     networks = [path for path in PURE if "models" in label(path)]
     assert not offences(networks, lambda path: [n for n in targets(path) if not n.startswith(".") and top(n) not in allowed])
 
