@@ -7,28 +7,12 @@ from cinemo_pack.cinemo_core.models.cinemo.positions import TemporalPositions, r
 from cinemo_pack.cinemo_core.models.sd_unet.embeddings import sinusoid
 from cinemo_pack.cinemo_core.models.sd_unet.keys import ldm_name
 from cinemo_pack.cinemo_core.models.sd_unet.step import Step
+from cinemo_pack.tests.core.models.parity import assert_parity, fold, unfold
 from cinemo_pack.tests.goldens import load, meta
 
-MAX_ABS = 5e-5
-REL_RMS = 1e-5
 CASES = [case["name"] for case in meta("unet_tiny_a.cases")["cases"]]
 PARTS = meta("submodules_a")["fixtures"]
 MODULES = keys.TABLE.modules(load("unet_tiny_a.weights"))
-
-
-def assert_parity(found: torch.Tensor, expected: torch.Tensor) -> None:
-    assert found.shape == expected.shape
-    error = (found - expected).double()
-    assert error.abs().max() <= MAX_ABS
-    assert error.square().mean().sqrt() <= REL_RMS * expected.double().square().mean().sqrt()
-
-
-def fold(video: torch.Tensor) -> torch.Tensor:
-    return video.transpose(1, 2).flatten(0, 1)  # b c f h w -> b*f c h w
-
-
-def unfold(frames: torch.Tensor, clips: int) -> torch.Tensor:
-    return frames.unflatten(0, (clips, -1)).transpose(1, 2)  # b*f c h w -> b c f h w
 
 
 def positions(frames: int) -> TemporalPositions:

@@ -1,0 +1,59 @@
+"""The configuration of a DynamiCrafter UNet, read from the shapes of its tensors."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from ...checkpoint import shapes_of, size_of
+from ...errors import CheckpointError
+from ..sd_unet.config import UNetConfig
+
+FIRST_ATTENTION_HEADS = 8  # of the temporal transformer behind the first convolution, whatever its width
+UNKNOWN_OPTIONS = {  # part of a tensor's name -> the option of the official code that makes it
+    "relative_position": "use_relative_position",
+    "temporal_causal": "use_causal_attention",
+    "skip_op": "resblock_updown",
+}
+
+
+@dataclass(frozen=True)
+class DynamiCrafterConfig(UNetConfig):
+    """Sizes of a DynamiCrafter UNet. `gated`: each layer weighs its image tokens by a scalar of its own (the 256 model)."""
+
+    family: ClassVar[str] = "DynamiCrafter"
+
+    num_head_channels: int
+    gated: bool
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.check_positive("num_head_channels")
+        for width in self.widths:
+            if width % self.num_head_channels:
+                raise CheckpointError(
+                    f"A DynamiCrafter UNet level is {width} channels wide, which heads of {self.num_head_channels} channels do not divide; "
+                    "use a checkpoint whose widths are multiples of that."
+                )
+        if self.in_channels != 2 * self.out_channels:
+            raise CheckpointError(
+                f"The DynamiCrafter UNet reads {self.in_channels} channels and gives {self.out_channels}, expected twice as many in, "
+                "noise and image: another architecture."
+            )
+
+    @classmethod
+    def from_state_dict(cls, state_dict: Mapping[str, Any]) -> "DynamiCrafterConfig":
+        """Read the sizes from a state dict with LDM names (see `keys.normalise`); values need only a `.shape`.
+
+        Raises CheckpointError where a tensor that a size is read from is missing or has another rank, and for options of the
+        official code that no published model uses.
+        """
+        what, shapes = "The DynamiCrafter UNet", shapes_of(state_dict)
+        for part, option in UNKNOWN_OPTIONS.items():
+            if found := next((name for name in shapes if part in name), None):
+                raise CheckpointError(f"{what} was trained with {option} (it has {found}), which this pack does not support.")
+        inner = size_of(shapes, "init_attn.0.proj_in.weight", 3, what)[0]
+        return cls(
+            **cls.read_sizes(state_dict),
+            num_head_channels=inner // FIRST_ATTENTION_HEADS,
+            gated=any(name.endswith("attn2.alpha") for name in shapes),
+        )

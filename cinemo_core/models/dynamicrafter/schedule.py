@@ -1,0 +1,64 @@
+"""The noise schedule of DynamiCrafter, and its dynamic rescale as the change of schedule that it is.
+
+Training noised s(t) x0, with s falling from 1 to `base` over the first 400 timesteps. In y = x / (sqrt(a) s) the model is an
+ordinary one whose noise level is sigma'(t) = sqrt((1 - a) / a) / s(t): y = x0 + sigma' noise. The last timestep of the v models
+holds no signal (zero terminal SNR, arXiv 2305.08891): its sigma is infinite, and a finite one stands for it here.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ...errors import InputError
+
+TIMESTEPS = 1000
+BETA_START, BETA_END = 0.00085, 0.012
+RESCALED = 400  # timesteps over which the scale falls
+TERMINAL_ALPHA = 4.8973451890853435e-08  # stands for zero: with a larger sigma, float32 loses more in a sampler than this does
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """`v`: v-prediction with zero terminal SNR, else noise prediction. `base`: the scale that s falls to, 1 for none."""
+
+    v: bool
+    base: float = 1.0
+
+    def alphas_cumprod(self) -> Tensor:
+        """Float64 [1000]; with zero terminal SNR the last is 0."""
+        betas = torch.linspace(BETA_START**0.5, BETA_END**0.5, TIMESTEPS, dtype=torch.float64) ** 2
+        alphas = torch.cumprod(1 - betas, dim=0)
+        if not self.v:
+            return alphas
+        roots = alphas.sqrt()
+        shifted = roots - roots[-1]
+        return (shifted * (roots[0] / shifted[0])) ** 2
+
+    def scales(self) -> Tensor:
+        """s(t), float64 [1000]."""
+        falling = torch.linspace(1, self.base, RESCALED, dtype=torch.float64)
+        return torch.cat([falling, falling[-1:].expand(TIMESTEPS - RESCALED)])
+
+    def sigmas(self) -> Tensor:
+        """sigma'(t), float64 [1000], rising; the last is finite."""
+        alphas = self.alphas_cumprod()
+        alphas[-1] = max(alphas[-1].item(), TERMINAL_ALPHA)
+        return ((1 - alphas) / alphas).sqrt() / self.scales()
+
+
+def uniform_timesteps(steps: int) -> list[int]:
+    """The authors' "uniform" spacing, from noisy to clean: 1, 1 + c, ... with c = 1000 // steps, which may be more than `steps` of them."""
+    check_steps(steps)
+    return [t + 1 for t in reversed(range(0, TIMESTEPS, TIMESTEPS // steps)) if t + 1 < TIMESTEPS]
+
+
+def trailing_timesteps(steps: int) -> list[int]:
+    """The authors' "uniform_trailing" spacing, from noisy to clean; it begins at the last timestep."""
+    check_steps(steps)
+    return [round(TIMESTEPS - i * TIMESTEPS / steps) - 1 for i in range(steps)]
+
+
+def check_steps(steps: int) -> None:
+    if isinstance(steps, bool) or not isinstance(steps, int) or not 1 <= steps <= TIMESTEPS:
+        raise InputError(f"Sampling got {steps!r} steps; choose a whole number from 1 to {TIMESTEPS}.")
