@@ -1,10 +1,13 @@
-"""ResBlocks with convolutions over time behind them."""
+"""ResBlocks with convolutions over time behind them, and spatial transformers with one over time behind them."""
+
+from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from ..sd_unet.blocks import ResBlock
+from ..sd_unet.blocks import ResBlock, SpatialTransformer
 from ..sd_unet.config import NORM_GROUPS
 from ..sd_unet.step import Step
+from .attention import TemporalTransformer
 
 
 class TemporalConv(nn.Module):
@@ -42,3 +45,16 @@ class TemporalResBlock(ResBlock):
 
     def forward(self, x: Tensor, step: Step) -> Tensor:
         return self.temopral_conv(super().forward(x, step), step)
+
+
+class SpatioTemporalTransformer(SpatialTransformer):
+    """A transformer over the places of each frame, then one over time."""
+
+    def __init__(
+        self, channels: int, depth: int, block: Callable[[], nn.Module], temporal: TemporalTransformer, *, dtype, device, operations
+    ) -> None:
+        super().__init__(channels, depth, block, linear=True, dtype=dtype, device=device, operations=operations)
+        self.temporal = temporal
+
+    def forward(self, x: Tensor, step: Step) -> Tensor:
+        return self.temporal(super().forward(x, step), step)

@@ -9,11 +9,7 @@ from ...errors import CheckpointError
 from ..sd_unet.config import UNetConfig
 
 FIRST_ATTENTION_HEADS = 8  # of the temporal transformer behind the first convolution, whatever its width
-UNKNOWN_OPTIONS = {  # part of a tensor's name -> the option of the official code that makes it
-    "relative_position": "use_relative_position",
-    "temporal_causal": "use_causal_attention",
-    "skip_op": "resblock_updown",
-}
+RELATIVE_POSITIONS = ".relative_position_"  # tensors of an option that no published model has
 
 
 @dataclass(frozen=True)
@@ -44,13 +40,14 @@ class DynamiCrafterConfig(UNetConfig):
     def from_state_dict(cls, state_dict: Mapping[str, Any]) -> "DynamiCrafterConfig":
         """Read the sizes from a state dict with LDM names (see `keys.normalise`); values need only a `.shape`.
 
-        Raises CheckpointError where a tensor that a size is read from is missing or has another rank, and for options of the
-        official code that no published model uses.
+        Raises CheckpointError where a tensor that a size is read from is missing or has another rank, and for an option of the
+        official code that no published model has.
         """
         what, shapes = "The DynamiCrafter UNet", shapes_of(state_dict)
-        for part, option in UNKNOWN_OPTIONS.items():
-            if found := next((name for name in shapes if part in name), None):
-                raise CheckpointError(f"{what} was trained with {option} (it has {found}), which this pack does not support.")
+        if found := next((name for name in shapes if RELATIVE_POSITIONS in name), None):
+            raise CheckpointError(
+                f"{what} was trained with use_relative_position (it has {found}), which no published model was: use one of those."
+            )
         inner = size_of(shapes, "init_attn.0.proj_in.weight", 3, what)[0]
         return cls(
             **cls.read_sizes(state_dict),

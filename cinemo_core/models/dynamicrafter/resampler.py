@@ -1,4 +1,4 @@
-"""The query transformer that turns image tokens into tokens like those of text, some for each frame (paper sec. 3.1; Flamingo's resampler)."""
+"""The query transformer that turns image tokens into tokens like those of text, some for each frame (paper sec. 3.1)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -7,13 +7,12 @@ one, a second set of keys and values for image tokens, and an embedding of the f
 from torch import Tensor, nn
 
 from ..sd_unet.attention import Attention
-from ..sd_unet.blocks import SpatialTransformer
 from ..sd_unet.embeddings import sinusoid
 from ..sd_unet.patches import Control
 from ..sd_unet.step import Step
 from ..sd_unet.unet import Layers, SDUNet, begin, embedding, head, patch_embedding
 from .attention import TemporalTransformer, TransformerBlock
-from .blocks import TemporalResBlock
+from .blocks import SpatioTemporalTransformer, TemporalResBlock
 from .config import FIRST_ATTENTION_HEADS, DynamiCrafterConfig
 
 
@@ -36,8 +35,8 @@ class DynamiCrafterUNet(SDUNet):
             def block() -> nn.Module:
                 return TransformerBlock(channels, config.context_dim, heads, gated=config.gated, attention=attention, **factory)
 
-            spatial = SpatialTransformer(channels, depth, block, linear=True, **factory)
-            return [spatial, TemporalTransformer(channels, channels, heads, depth, attention=attention, **factory)]
+            temporal = TemporalTransformer(channels, channels, heads, depth, attention=attention, **factory)
+            return [SpatioTemporalTransformer(channels, depth, block, temporal, **factory)]
 
         self.time_embed = embedding(width, emb_dim, **factory)
         self.fps_embedding = embedding(width, emb_dim, **factory)

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from cinemo_pack.cinemo_core.models.dynamicrafter.keys import own_name
 from cinemo_pack.cinemo_core.models.dynamicrafter.resampler import Resampler, ResamplerConfig
 from cinemo_pack.cinemo_core.models.sd_unet.embeddings import sinusoid
 from cinemo_pack.cinemo_core.models.sd_unet.step import Step
@@ -40,7 +41,7 @@ def test_whole_network(plain, gated, name):
 
 def run_part(unet, name: str, tensor) -> torch.Tensor:
     """Call the module that a golden names, in this network's own layout, and bring the result into the golden's."""
-    module = unet.get_submodule(PARTS["fixtures"][name]["module"])
+    module = unet.get_submodule(own_name(PARTS["fixtures"][name]["module"] + ".").removesuffix("."))
     x = tensor("x")
     if name in ("time_embed", "fps_embedding", "self_attention", "feed_forward"):
         return module(x)
@@ -57,9 +58,10 @@ def run_part(unet, name: str, tensor) -> torch.Tensor:
         step.emb = tensor("emb")
         h = super(type(module), module).forward(x, step)
         return h if name == "resblock_no_temporal" else module.temopral_conv(h, Step(x.shape[0] // 2, None, None, {}))
-    if name.startswith("spatial"):
+    if name.startswith("spatial"):  # without the temporal transformer that is part of it here
         step.context, step.extras = split(tensor("context"), 1)
-    elif name == "upsample":
+        return super(type(module), module).forward(x, step)
+    if name == "upsample":
         step.size = (2 * x.shape[2], 2 * x.shape[3])
     return module(x, step)
 

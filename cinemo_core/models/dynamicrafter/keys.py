@@ -1,0 +1,59 @@
+"""Names of a DynamiCrafter UNet's tensors: the official ones, and those used here, in which the spatial part has SD2.1's names.
+
+Officially a temporal transformer stands behind every spatial one in a block's list and so moves what follows by one: the second
+ResBlock of the middle, the upsamplers. Here it is part of the spatial one (`.1.temporal.`), and a LoRA for SD2.1 finds its layers.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ...errors import CheckpointError
+from ..sd_unet.keys import without_prefix
+
+FIRST_ATTENTION = "init_attn.0.proj_in.weight"
+IMAGE_KEYS = "attn2.to_k_ip.weight"
+DEEPSPEED = re.compile(r"^(?:module\.|_forward_module\.)+")
+# Official -> here, in this order.
+OFFICIAL = (
+    (re.compile(r"^framestride_embed\."), "fps_embedding."),  # the published 256 model's word
+    (re.compile(r"^middle_block\.2\."), "middle_block.1.temporal."),
+    (re.compile(r"^middle_block\.3\."), "middle_block.2."),
+    (re.compile(r"^(input_blocks|output_blocks)\.(\d+)\.2\.(?!conv\.)"), r"\1.\2.1.temporal."),
+    (re.compile(r"^output_blocks\.(\d+)\.3\.conv\."), r"output_blocks.\1.2.conv."),
+)
+
+
+def is_dynamicrafter(names: Iterable[str]) -> bool:
+    """Whether these are the names of a DynamiCrafter UNet: attention behind the first convolution, and keys for image tokens."""
+    first = image = False
+    for name in names:
+        first = first or name.endswith(FIRST_ATTENTION)
+        image = image or name.endswith(IMAGE_KEYS)
+    return first and image
+
+
+def own_name(name: str) -> str:
+    """The name used here of an official one, without prefix."""
+    for pattern, replacement in OFFICIAL:
+        renamed, count = pattern.subn(replacement, name)
+        if count:
+            return renamed
+    return name
+
+
+def normalise(state_dict: Mapping[str, Any]) -> dict[str, Any]:
+    """The UNet's tensors under the names used here, from any accepted layout; tensors are passed on as they are.
+
+    Raises CheckpointError if these are not the names of a DynamiCrafter UNet.
+    """
+    if not is_dynamicrafter(state_dict):
+        raise CheckpointError(
+            "The tensors are not those of a DynamiCrafter UNet: it has attention behind its first convolution (init_attn) and keys for "
+            "image tokens (to_k_ip); choose a DynamiCrafter checkpoint."
+        )
+    plain = {DEEPSPEED.sub("", name): tensor for name, tensor in state_dict.items()}
+    unet = without_prefix(plain)
+    if any(".temporal." in name for name in unet):
+        return unet
+    return {own_name(name): tensor for name, tensor in unet.items()}
