@@ -7,19 +7,26 @@ from typing import Any, ClassVar
 from ...checkpoint import shapes_of, size_of
 from ...errors import CheckpointError
 from ..sd_unet.config import UNetConfig
+from .resampler import ResamplerConfig
 
 FIRST_ATTENTION_HEADS = 8  # of the temporal transformer behind the first convolution, whatever its width
+PROJECTOR = "image_proj_model."
 RELATIVE_POSITIONS = ".relative_position_"  # tensors of an option that no published model has
 
 
 @dataclass(frozen=True)
 class DynamiCrafterConfig(UNetConfig):
-    """Sizes of a DynamiCrafter UNet. `gated`: each layer weighs its image tokens by a scalar of its own (the 256 model)."""
+    """Sizes of a DynamiCrafter network.
+
+    gated: each layer weighs its image tokens by a scalar of its own (the 256 model). projector: that of the network that makes
+    these tokens, None for a UNet alone.
+    """
 
     family: ClassVar[str] = "DynamiCrafter"
 
     num_head_channels: int
     gated: bool
+    projector: ResamplerConfig | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -48,9 +55,18 @@ class DynamiCrafterConfig(UNetConfig):
             raise CheckpointError(
                 f"{what} was trained with use_relative_position (it has {found}), which no published model was: use one of those."
             )
+        projector = {name.removeprefix(PROJECTOR): t for name, t in state_dict.items() if name.startswith(PROJECTOR)}
         inner = size_of(shapes, "init_attn.0.proj_in.weight", 3, what)[0]
         return cls(
             **cls.read_sizes(state_dict),
             num_head_channels=inner // FIRST_ATTENTION_HEADS,
             gated=any(name.endswith("attn2.alpha") for name in shapes),
+            projector=ResamplerConfig.from_state_dict(projector) if projector else None,
         )
+
+    @classmethod
+    def from_unet_config(cls, unet_config: Mapping[str, Any]) -> "DynamiCrafterConfig":
+        sizes = dict(unet_config)
+        if isinstance(projector := sizes.get("projector"), Mapping):
+            sizes["projector"] = ResamplerConfig(**projector)
+        return super().from_unet_config(sizes)

@@ -10,6 +10,7 @@ from typing import Any
 
 from ...errors import CheckpointError
 from ..sd_unet.keys import without_prefix
+from .config import PROJECTOR
 
 FIRST_ATTENTION = "init_attn.0.proj_in.weight"
 IMAGE_KEYS = "attn2.to_k_ip.weight"
@@ -43,7 +44,7 @@ def own_name(name: str) -> str:
 
 
 def normalise(state_dict: Mapping[str, Any]) -> dict[str, Any]:
-    """The UNet's tensors under the names used here, from any accepted layout; tensors are passed on as they are.
+    """Tensors of UNet and projector under the names used here, from any accepted layout; they are passed on as they are.
 
     Raises CheckpointError if these are not the names of a DynamiCrafter UNet.
     """
@@ -54,6 +55,7 @@ def normalise(state_dict: Mapping[str, Any]) -> dict[str, Any]:
         )
     plain = {DEEPSPEED.sub("", name): tensor for name, tensor in state_dict.items()}
     unet = without_prefix(plain)
-    if any(".temporal." in name for name in unet):
-        return unet
-    return {own_name(name): tensor for name, tensor in unet.items()}
+    projector = {name: tensor for name, tensor in plain.items() if name.startswith(PROJECTOR)}
+    if not any(".temporal." in name for name in unet):
+        unet = {own_name(name): tensor for name, tensor in unet.items()}
+    return unet | projector

@@ -14,6 +14,7 @@ from ..sd_unet.unet import Layers, SDUNet, begin, embedding, head, patch_embeddi
 from .attention import TemporalTransformer, TransformerBlock
 from .blocks import SpatioTemporalTransformer, TemporalResBlock
 from .config import FIRST_ATTENTION_HEADS, DynamiCrafterConfig
+from .resampler import Resampler
 
 
 class DynamiCrafterUNet(SDUNet):
@@ -45,6 +46,8 @@ class DynamiCrafterUNet(SDUNet):
         first = TemporalTransformer(width, inner, FIRST_ATTENTION_HEADS, 1, first=True, attention=attention, **factory)
         self.init_attn = nn.ModuleList([first])
         self.out = head(width, config.out_channels, **factory)
+        if config.projector:
+            self.image_proj_model = Resampler(config.projector, attention=attention, **factory)
 
     def first_layers(self, x: Tensor, step: Step) -> Tensor:
         return self.init_attn[0](super().first_layers(x, step), step)
