@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from ...checkpoint import shapes_of, size_of
 from ...errors import CheckpointError
+from ...files.checkpoint import shapes_of, size_of
 from ..sd_unet.config import UNetConfig
 from .resampler import ResamplerConfig
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ...checkpoint import shapes_of, size_of
+from ...files.checkpoint import shapes_of, size_of
 from ..sd_unet.attention import Attention
 from ..sd_unet.config import count
 
