@@ -2,14 +2,15 @@
 
 from comfy_api.latest import ComfyExtension, io
 
-from ..cinemo_core.comfyui import files, stock_loaders
+from ..cinemo_core.comfyui import stock_loaders
+from ..cinemo_core.comfyui.cinemo import choices
 from . import condition, decode, extend, invert, load, measure, noise, residual, sample
 
 
 class CinemoExtension(ComfyExtension):
     async def on_load(self) -> None:
         stock_loaders.register()
-        files.register_included()
+        choices.register_included()
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return [

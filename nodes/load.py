@@ -2,7 +2,7 @@
 
 from comfy_api.latest import io
 
-from ..cinemo_core.comfyui import files
+from ..cinemo_core.comfyui.cinemo import choices
 from ..cinemo_core.comfyui.cinemo.bundle import DECODERS, load_bundle
 from ..cinemo_core.comfyui.loading import WEIGHT_DTYPES, load_unet
 from ..cinemo_core.models.cinemo.family import CINEMO
@@ -25,8 +25,8 @@ class CinemoModelLoader(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "model_name",
-                    options=files.unet_choices(),
-                    default=files.unet_default(),
+                    options=choices.unet_choices(),
+                    default=choices.unet_default(),
                     tooltip="A file in models/diffusion_models or a folder in models/diffusers, recognised by its tensors. cinemo-nano, "
                     "a small one, comes with the pack; python -m cinemo_core.download fetches the published one.",
                 ),
@@ -37,11 +37,11 @@ class CinemoModelLoader(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, model_name=None):
-        return model_name is None or files.unet_problem(model_name) or True  # None: linked, and not known yet
+        return model_name is None or choices.unet_problem(model_name) or True  # None: linked, and not known yet
 
     @classmethod
     def execute(cls, model_name, weight_dtype) -> io.NodeOutput:
-        return io.NodeOutput(load_unet(files.resolve_unet(model_name), weight_dtype, CINEMO))
+        return io.NodeOutput(load_unet(choices.resolve_unet(model_name), weight_dtype, CINEMO))
 
 
 class CinemoBundleLoader(io.ComfyNode):
@@ -56,8 +56,8 @@ class CinemoBundleLoader(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "bundle",
-                    options=files.bundle_choices(),
-                    default=files.bundle_default(),
+                    options=choices.bundle_choices(),
+                    default=choices.bundle_default(),
                     tooltip="A folder in models/diffusers with unet/, text_encoder/ and vae_temporal_decoder/ or vae/. cinemo-nano, "
                     "a small one, comes with the pack; python -m cinemo_core.download fetches the published one.",
                 ),
@@ -80,7 +80,7 @@ class CinemoBundleLoader(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, bundle=None):
-        return bundle is None or files.bundle_problem(bundle) or True  # None: linked, and not known yet
+        return bundle is None or choices.bundle_problem(bundle) or True  # None: linked, and not known yet
 
     @classmethod
     def execute(cls, bundle, weight_dtype, decoder) -> io.NodeOutput:

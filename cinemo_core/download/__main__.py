@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from ..errors import CinemoError, InputError
-from ..models.cinemo import published
+from ..models.published import COMMAND
 
 NEEDED = ("torch", "huggingface_hub")  # both are in every ComfyUI's Python
 
@@ -40,16 +40,18 @@ def check_python() -> None:
 
 def run(arguments: list[str] | None) -> int:
     from ..convert import TARGET_DTYPES
+    from ..models.families import FAMILIES
     from .destination import default_destination
     from .install import Request, install
 
+    published = next(family.published for family in FAMILIES if family.published)
     parser = argparse.ArgumentParser(
-        prog=published.COMMAND, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+        prog=COMMAND, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     parser.add_argument(
         "--dest", type=Path, metavar="DIR", help="where the checkpoint's folder goes (default: models/diffusers of ComfyUI)"
     )
-    parser.add_argument("--name", default=published.FOLDER, help="name of that folder (default: %(default)s, which the workflows choose)")
+    parser.add_argument("--name", default=published.folder, help="name of that folder (default: %(default)s, which the workflows choose)")
     parser.add_argument("--endpoint", metavar="URL", help="a mirror of the hub (default: HF_ENDPOINT, else https://huggingface.co)")
     parser.add_argument(
         "--dtype",
@@ -61,11 +63,11 @@ def run(arguments: list[str] | None) -> int:
     parser.add_argument("--image-vae", action="store_true", help="also fetch vae/, which decodes frame by frame")
     args = parser.parse_args(arguments)
     if Path(args.name).name != args.name or args.name in ("", "..") or args.name.startswith("."):
-        raise InputError(f"{args.name} is not a name for a folder; give one word, such as {published.FOLDER}.")
+        raise InputError(f"{args.name} is not a name for a folder; give one word, such as {published.folder}.")
     destination = (args.dest or default_destination()).expanduser().absolute()
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that no temporary file of the conversion stays
-    install(Request(destination / args.name, args.endpoint, args.dtype, args.keep_original, args.image_vae), print)
+    install(Request(published, destination / args.name, args.endpoint, args.dtype, args.keep_original, args.image_vae), print)
     print(f"Next: press R in ComfyUI, open a Cinemo template, and choose {args.name} in Cinemo Bundle Loader.")
     return 0
 

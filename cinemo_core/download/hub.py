@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import CinemoError
-from ..models.cinemo.published import PAGE, REPOSITORY
+from ..models.published import Published
 
 BLOCK = 1 << 22  # bytes read at once for a checksum
 NOT_FOUND = 404
@@ -46,6 +46,7 @@ class RemoteFile(NamedTuple):
 class Repository(NamedTuple):
     """One commit of the published repository at an endpoint."""
 
+    published: Published
     endpoint: str
     commit: str
     files: dict[str, RemoteFile]
@@ -54,13 +55,13 @@ class Repository(NamedTuple):
         """Raises DownloadError if the repository has no such file."""
         if path not in self.files:
             raise DownloadError(
-                f"{REPOSITORY} at {self.endpoint} has no {path}, which this pack needs: the repository has changed; "
-                f"look at {PAGE} and put the files into place by hand."
+                f"{self.published.repository} at {self.endpoint} has no {path}, which this pack needs: the repository has changed; "
+                f"look at {self.published.page} and put the files into place by hand."
             )
         return self.files[path]
 
 
-def list_repository(endpoint: str | None = None) -> Repository:
+def list_repository(published: Published, endpoint: str | None = None) -> Repository:
     """The newest commit and its files. `endpoint` None: that of HF_ENDPOINT, else huggingface.co.
 
     Raises DownloadError if the hub cannot be reached, has no such repository, or names no checksums.
@@ -68,8 +69,8 @@ def list_repository(endpoint: str | None = None) -> Repository:
     from huggingface_hub import HfApi
 
     api = HfApi(endpoint=endpoint.rstrip("/") if endpoint else None, token=False)
-    with one_sentence(api.endpoint):
-        info = api.model_info(REPOSITORY, files_metadata=True, timeout=TIMEOUT)
+    with one_sentence(published, api.endpoint):
+        info = api.model_info(published.repository, files_metadata=True, timeout=TIMEOUT)
     files = {}
     for entry in info.siblings or ():
         digest = entry.lfs.sha256 if entry.lfs else entry.blob_id
@@ -77,8 +78,8 @@ def list_repository(endpoint: str | None = None) -> Repository:
         if digest is not None and size is not None:
             files[entry.rfilename] = RemoteFile(entry.rfilename, size, digest, bool(entry.lfs))
     if info.sha is None or (info.siblings and not files):
-        raise DownloadError(f"{api.endpoint} names no checksums for {REPOSITORY}; use another mirror.")
-    return Repository(api.endpoint, info.sha, files)
+        raise DownloadError(f"{api.endpoint} names no checksums for {published.repository}; use another mirror.")
+    return Repository(published, api.endpoint, info.sha, files)
 
 
 def fetch(repository: Repository, file: RemoteFile, target: Path) -> None:
@@ -92,9 +93,9 @@ def fetch(repository: Repository, file: RemoteFile, target: Path) -> None:
 
     if target.exists() and target.stat().st_size > file.size:
         target.unlink()
-    url = hf_hub_url(REPOSITORY, file.path, revision=repository.commit, endpoint=repository.endpoint)
+    url = hf_hub_url(repository.published.repository, file.path, revision=repository.commit, endpoint=repository.endpoint)
     headers = build_hf_headers(token=False) | {"Accept-Encoding": "identity"}  # a range of a compressed stream is not one of the file
-    with one_sentence(repository.endpoint, file.path), target.open("ab") as out:
+    with one_sentence(repository.published, repository.endpoint, file.path), target.open("ab") as out:
         http_get(url, out, resume_size=out.tell(), headers=headers, expected_size=file.size, displayed_filename=file.path)
     if not is_whole(target, file):
         found = digest(target, file)
@@ -121,17 +122,19 @@ def digest(path: Path, file: RemoteFile) -> str:
 
 
 @contextmanager
-def one_sentence(endpoint: str, path: str | None = None) -> Iterator[None]:
+def one_sentence(published: Published, endpoint: str, path: str | None = None) -> Iterator[None]:
     """Turn what huggingface_hub and its HTTP library raise into a DownloadError of one sentence."""
     from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled, RepositoryNotFoundError
 
-    what = path or REPOSITORY
+    what = path or published.repository
     try:
         yield
     except OfflineModeIsEnabled:
         raise DownloadError("HF_HUB_OFFLINE is set, which forbids every download; unset it and run again.") from None
     except RepositoryNotFoundError:
-        raise DownloadError(f"{endpoint} has no public repository {REPOSITORY}; check the address, or use another mirror.") from None
+        raise DownloadError(
+            f"{endpoint} has no public repository {published.repository}; check the address, or use another mirror."
+        ) from None
     except HfHubHTTPError as error:
         status = error.response.status_code if error.response is not None else None
         if status == NOT_FOUND:

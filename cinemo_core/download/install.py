@@ -14,16 +14,16 @@ from typing import NamedTuple
 from ..convert import TARGET_DTYPES, convert, show_progress
 from ..errors import CheckpointError, InputError
 from ..files.checkpoint import read_metadata
-from ..models.cinemo.published import IMAGE_VAE, PARTS, REPOSITORY, UNET
+from ..models.published import Published
 from .hub import RemoteFile, Repository, fetch, is_whole, list_repository
 
 SCRATCH = ".download"
-CONVERTED = f"{UNET.folder}/diffusion_pytorch_model.safetensors"
 
 
 class Request(NamedTuple):
     """What to install. `endpoint` None is the hub itself; `dtype` is a name in convert.TARGET_DTYPES."""
 
+    published: Published
     folder: Path
     endpoint: str | None
     dtype: str
@@ -49,8 +49,8 @@ def install(request: Request, say: Callable[[str], None]) -> None:
     Raises DownloadError (hub, network, checksum), InputError (folder, disk space, files of other content) or CheckpointError
     (an UNet that cannot be converted).
     """
-    repository = list_repository(request.endpoint)
-    say(f"{REPOSITORY} at {repository.endpoint}, commit {repository.commit[:12]}, into {request.folder}")
+    repository = list_repository(request.published, request.endpoint)
+    say(f"{request.published.repository} at {repository.endpoint}, commit {repository.commit[:12]}, into {request.folder}")
     plan = make_plan(request, repository)
     if not plan.missing and not plan.convert:
         say("Nothing to do: the converted UNet is there, and every other file has the checksum that the hub lists.")
@@ -71,10 +71,17 @@ def install(request: Request, say: Callable[[str], None]) -> None:
             move(partial(scratch, plan.original), source)
 
 
+def converted(request: Request) -> Path:
+    """Where the network goes as one safetensors file."""
+    return request.folder / request.published.network.folder / "diffusion_pytorch_model.safetensors"
+
+
 def make_plan(request: Request, repository: Repository) -> Plan:
     """Compare the folder with the repository. Raises InputError where a file of another content is in the way."""
-    wanted = [path for part in (*PARTS, *((IMAGE_VAE,) if request.image_vae else ())) for path in part.files]
-    original = repository.find(UNET.files[1])
+    wanted = [
+        path for part in (*request.published.parts, *((request.published.image_vae,) if request.image_vae else ())) for path in part.files
+    ]
+    original = repository.find(request.published.network.files[1])
     missing = []
     for path in wanted:
         if path.endswith("config.json") and path not in repository.files:
@@ -93,7 +100,7 @@ def make_plan(request: Request, repository: Repository) -> Plan:
 
 def is_converted(request: Request) -> bool:
     """Whether the UNet is there in the wanted type. Raises InputError if it is there in another, or unreadable."""
-    target = request.folder / CONVERTED
+    target = converted(request)
     if not target.exists():
         return False
     try:
@@ -123,10 +130,10 @@ def check_space(request: Request, downloads: list[RemoteFile], scratch: Path, pl
 
 
 def convert_unet(request: Request, source: Path, say: Callable[[str], None]) -> None:
-    target = request.folder / CONVERTED
+    target = converted(request)
     target.parent.mkdir(exist_ok=True)
     convert(source, target, TARGET_DTYPES[request.dtype], False, show_progress)
-    say(f"converted {CONVERTED}, {target.stat().st_size:,} bytes, {request.dtype}")
+    say(f"converted {target.relative_to(request.folder).as_posix()}, {target.stat().st_size:,} bytes, {request.dtype}")
 
 
 def partial(scratch: Path, file: RemoteFile) -> Path:

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .published import Published
+
 
 def nothing_beside(weights: Path, config: Any) -> None:
     """For a family whose published files say nothing next to the weights."""
@@ -14,11 +16,15 @@ def nothing_beside(weights: Path, config: Any) -> None:
 class Family:
     """One row of the table of families.
 
-    name: as the field writes it. where: which file of the published ones holds the network, for an error message.
-    is_mine: whether these are the names of its tensors. normalise: its tensors under LDM names, from any accepted layout.
-    config: its sizes, from a state dict under LDM names. shapes: names and shapes of all tensors of these sizes. sensitive: prefixes
-    of the tensors that keep their own format in an 8-bit network. check_beside: raises CheckpointError for a configuration next to
-    the weights that contradicts them.
+    name: as the field writes it.
+    where: which file of the published ones holds the network, for an error message.
+    is_mine: whether these are the names of its tensors.
+    normalise: its tensors under LDM names, from any accepted layout.
+    config: its sizes, from a state dict under LDM names.
+    shapes: names and shapes of all tensors of these sizes.
+    sensitive: prefixes of the tensors that keep their own format in an 8-bit network.
+    published: where its weights can be had.
+    check_beside: raises CheckpointError for a configuration next to the weights that contradicts them.
     """
 
     name: str
@@ -28,6 +34,7 @@ class Family:
     config: Callable[[Mapping[str, Any]], Any]
     shapes: Callable[[Any], dict[str, tuple[int, ...]]]
     sensitive: tuple[str, ...] = ()
+    published: Published | None = None
     check_beside: Callable[[Path, Any], None] = nothing_beside
 
     @property

@@ -4,7 +4,7 @@ import shutil
 
 import folder_paths
 import pytest
-from cinemo_pack.cinemo_core.comfyui import files
+from cinemo_pack.cinemo_core.comfyui.cinemo import choices
 from cinemo_pack.cinemo_core.errors import CheckpointError
 from cinemo_pack.tests.links import link
 
@@ -23,8 +23,8 @@ def touch(path):
 
 
 def test_nothing_to_choose(model_folders):
-    assert files.unet_choices() == []
-    assert files.bundle_choices() == []
+    assert choices.unet_choices() == []
+    assert choices.bundle_choices() == []
 
 
 def test_files_and_folders_are_listed_by_relative_name(checkpoint, model_folders):
@@ -35,27 +35,29 @@ def test_files_and_folders_are_listed_by_relative_name(checkpoint, model_folders
     touch(model_folders.diffusers / "unet_alone" / "diffusion_pytorch_model.safetensors")
     touch(model_folders.diffusers / "pipeline_without_unet" / "model_index.json")
     touch(model_folders.diffusers / "pipeline_without_unet" / "transformer" / "diffusion_pytorch_model.safetensors")
-    assert files.unet_choices() == [
+    assert choices.unet_choices() == [
         "Cinemo/unet",
         "cinemo.pt",
         "hub/snapshots/abc/unet",
         "unet_alone",
         "video/cinemo_fp16.safetensors",
     ]
-    assert files.bundle_choices() == ["Cinemo", "hub/snapshots/abc"]
-    assert files.resolve_unet("video/cinemo_fp16.safetensors") == str(model_folders.diffusion_models / "video" / "cinemo_fp16.safetensors")
-    assert files.resolve_unet("Cinemo/unet") == str(checkpoint / "unet" / "diffusion_pytorch_model.bin")
-    assert files.resolve_unet("unet_alone") == str(model_folders.diffusers / "unet_alone" / "diffusion_pytorch_model.safetensors")
+    assert choices.bundle_choices() == ["Cinemo", "hub/snapshots/abc"]
+    assert choices.resolve_unet("video/cinemo_fp16.safetensors") == str(
+        model_folders.diffusion_models / "video" / "cinemo_fp16.safetensors"
+    )
+    assert choices.resolve_unet("Cinemo/unet") == str(checkpoint / "unet" / "diffusion_pytorch_model.bin")
+    assert choices.resolve_unet("unet_alone") == str(model_folders.diffusers / "unet_alone" / "diffusion_pytorch_model.safetensors")
 
 
 def test_list_refreshes_without_restart(model_folders):
-    assert files.unet_choices() == []
+    assert choices.unet_choices() == []
     added = touch(model_folders.diffusion_models / "late.safetensors")
     (model_folders.diffusers / "Late" / "unet").mkdir(parents=True)
-    assert files.unet_choices() == ["Late/unet", "late.safetensors"]
-    assert files.bundle_choices() == ["Late"]
+    assert choices.unet_choices() == ["Late/unet", "late.safetensors"]
+    assert choices.bundle_choices() == ["Late"]
     added.unlink()
-    assert files.unet_choices() == ["Late/unet"]
+    assert choices.unet_choices() == ["Late/unet"]
 
 
 def test_extra_model_paths(drawn, model_folders, tmp_path):
@@ -63,24 +65,24 @@ def test_extra_model_paths(drawn, model_folders, tmp_path):
     shutil.copytree(drawn, tmp_path / "sets" / "Mine")
     folder_paths.add_model_folder_path("diffusion_models", str(tmp_path / "other"))
     folder_paths.add_model_folder_path("diffusers", str(tmp_path / "sets"))
-    assert files.unet_choices() == ["Mine/unet", "elsewhere.safetensors"]
-    assert files.bundle_choices() == ["Mine"]
-    assert files.resolve_unet("elsewhere.safetensors") == str(tmp_path / "other" / "elsewhere.safetensors")
-    assert files.resolve_bundle("Mine").folder == tmp_path / "sets" / "Mine"
+    assert choices.unet_choices() == ["Mine/unet", "elsewhere.safetensors"]
+    assert choices.bundle_choices() == ["Mine"]
+    assert choices.resolve_unet("elsewhere.safetensors") == str(tmp_path / "other" / "elsewhere.safetensors")
+    assert choices.resolve_bundle("Mine").folder == tmp_path / "sets" / "Mine"
 
 
 def test_extra_model_path_that_is_the_checkpoint_itself(drawn, model_folders):
     folder_paths.add_model_folder_path("diffusers", str(drawn))
-    assert files.bundle_choices() == [drawn.name]
-    assert files.resolve_bundle(drawn.name).unet.parent == drawn / "unet"
+    assert choices.bundle_choices() == [drawn.name]
+    assert choices.resolve_bundle(drawn.name).unet.parent == drawn / "unet"
 
 
 def test_first_folder_wins_where_names_are_equal(drawn, model_folders, tmp_path):
     touch(model_folders.diffusion_models / "same.safetensors")
     touch(tmp_path / "other" / "same.safetensors")
     folder_paths.add_model_folder_path("diffusion_models", str(tmp_path / "other"))
-    assert files.unet_choices() == ["same.safetensors"]
-    assert files.resolve_unet("same.safetensors") == str(model_folders.diffusion_models / "same.safetensors")
+    assert choices.unet_choices() == ["same.safetensors"]
+    assert choices.resolve_unet("same.safetensors") == str(model_folders.diffusion_models / "same.safetensors")
 
 
 def test_folders_that_contain_each_other_end(model_folders):
@@ -88,35 +90,35 @@ def test_folders_that_contain_each_other_end(model_folders):
     inner.mkdir(parents=True)
     link(inner / "loop", model_folders.diffusers)
     (model_folders.diffusers / "Cinemo" / "unet").mkdir(parents=True)
-    assert files.bundle_choices() == ["Cinemo"]
+    assert choices.bundle_choices() == ["Cinemo"]
 
 
 def test_parts_of_the_published_layout(checkpoint):
     (checkpoint / "tokenizer").mkdir()
     (checkpoint / "unet" / "diffusion_pytorch_model.bin").rename(checkpoint / "cinemo.pt")
     touch(checkpoint / "unet" / "diffusion_pytorch_model.bin")
-    bundle = files.resolve_bundle("Cinemo")
+    bundle = choices.resolve_bundle("Cinemo")
     assert bundle.unet == checkpoint / "unet" / "diffusion_pytorch_model.bin"  # not cinemo.pt, which holds the same weights
     assert bundle.vae_image == checkpoint / "vae"
     assert bundle.vae_temporal == checkpoint / "vae_temporal_decoder"
     assert bundle.text_encoder == checkpoint / "text_encoder"
     assert bundle.tokenizer == checkpoint / "tokenizer"
     assert bundle.scheduler == checkpoint / "scheduler" / "scheduler_config.json"
-    assert files.resolve_bundle(str(checkpoint)) == bundle
+    assert choices.resolve_bundle(str(checkpoint)) == bundle
 
 
 @pytest.mark.parametrize("name", ["absent.safetensors", "../escape.safetensors", ""])
 def test_unknown_names_say_where_files_go(model_folders, name):
     touch(model_folders.diffusion_models.parent / "escape.safetensors")
     with pytest.raises(CheckpointError, match="models/diffusion_models"):
-        files.resolve_unet(name)
+        choices.resolve_unet(name)
     with pytest.raises(CheckpointError, match="models/diffusers"):
-        files.resolve_bundle(name)
+        choices.resolve_bundle(name)
 
 
 def test_a_link_to_a_checkpoint_is_another_name_of_it(checkpoint, model_folders):
     link(model_folders.diffusers / "link", checkpoint)
-    assert files.bundle_choices() == ["Cinemo", "link"]
+    assert choices.bundle_choices() == ["Cinemo", "link"]
 
 
 def test_leftovers_of_operating_systems_are_no_weights(checkpoint, model_folders):
@@ -125,8 +127,8 @@ def test_leftovers_of_operating_systems_are_no_weights(checkpoint, model_folders
     touch(model_folders.diffusers / "__MACOSX" / "Cinemo" / "unet" / "diffusion_pytorch_model.bin")
     touch(model_folders.diffusers / "mine" / "cinemo.safetensors")
     touch(model_folders.diffusers / "mine" / "._cinemo.safetensors")
-    assert files.unet_choices() == ["Cinemo/unet", "mine"]
-    assert files.resolve_unet("mine") == str(model_folders.diffusers / "mine" / "cinemo.safetensors")
+    assert choices.unet_choices() == ["Cinemo/unet", "mine"]
+    assert choices.resolve_unet("mine") == str(model_folders.diffusers / "mine" / "cinemo.safetensors")
 
 
 def test_links_that_lead_nowhere_are_left_out(checkpoint, model_folders):
@@ -137,9 +139,9 @@ def test_links_that_lead_nowhere_are_left_out(checkpoint, model_folders):
             link(folder / f"{number}.safetensors", target)
         (model_folders.diffusers / f"unet_{number}").mkdir()
         link(model_folders.diffusers / f"unet_{number}" / "unet", target)
-    assert files.unet_choices() == ["Cinemo/unet"]
-    assert files.bundle_choices() == ["Cinemo"]
-    assert files.resolve_bundle("Cinemo").vae_image == checkpoint / "vae"
+    assert choices.unet_choices() == ["Cinemo/unet"]
+    assert choices.bundle_choices() == ["Cinemo"]
+    assert choices.resolve_bundle("Cinemo").vae_image == checkpoint / "vae"
 
 
 def test_a_part_whose_weights_went_away_is_named(checkpoint):
@@ -147,7 +149,7 @@ def test_a_part_whose_weights_went_away_is_named(checkpoint):
     weights.unlink()
     link(weights, "../../blobs/gone")
     with pytest.raises(CheckpointError, match=r"diffusion_pytorch_model\.bin is a link that leads nowhere, or cannot be reached; download"):
-        files.resolve_bundle("Cinemo")
+        choices.resolve_bundle("Cinemo")
 
 
 @pytest.mark.parametrize("mode", [0o700, 0o744])
@@ -160,11 +162,11 @@ def test_folders_that_may_not_be_entered_are_left_out(model_folders, monkeypatch
         (root / "private").chmod(mode)
         monkeypatch.setitem(folder_paths.folder_names_and_paths, name, ([str(root)], folder_paths.folder_names_and_paths[name][1]))
     with as_nobody():
-        assert files.bundle_choices() == ["open"]
-        assert "open/unet" in files.unet_choices()
-        assert not [name for name in files.unet_choices() if "private" in name]
-        assert files.unet_default() == "open/unet"
+        assert choices.bundle_choices() == ["open"]
+        assert "open/unet" in choices.unet_choices()
+        assert not [name for name in choices.unet_choices() if "private" in name]
+        assert choices.unet_default() == "open/unet"
         with pytest.raises(CheckpointError, match="There is no UNet private/inner/unet"):
-            files.resolve_unet("private/inner/unet")
+            choices.resolve_unet("private/inner/unet")
         with pytest.raises(CheckpointError, match="is not a folder, or cannot be reached"):
-            files.resolve_bundle(str(as_nobody.folder / "diffusers" / "private" / "inner"))
+            choices.resolve_bundle(str(as_nobody.folder / "diffusers" / "private" / "inner"))

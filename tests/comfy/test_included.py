@@ -5,7 +5,7 @@ import shutil
 import pytest
 import torch
 from cinemo_pack.cinemo_core import included
-from cinemo_pack.cinemo_core.comfyui import files
+from cinemo_pack.cinemo_core.comfyui.cinemo import choices
 from cinemo_pack.cinemo_core.comfyui.cinemo.bundle import load_bundle
 from cinemo_pack.cinemo_core.comfyui.cinemo.conditioning import condition_clip
 from cinemo_pack.cinemo_core.comfyui.cinemo.noise import DCTInitNoise, random_noise
@@ -59,14 +59,14 @@ def test_it_is_small_and_free_of_pickles():
 
 
 def test_it_is_offered_and_gives_way_to_what_the_person_has(model_folders):
-    files.register_included()
-    assert files.bundle_choices() == [included.NAME] and files.bundle_default() == included.NAME
-    assert files.unet_choices() == [f"{included.NAME}/unet"] and files.unet_default() == f"{included.NAME}/unet"
-    assert files.resolve_bundle(included.NAME).folder == included.FOLDER
+    choices.register_included()
+    assert choices.bundle_choices() == [included.NAME] and choices.bundle_default() == included.NAME
+    assert choices.unet_choices() == [f"{included.NAME}/unet"] and choices.unet_default() == f"{included.NAME}/unet"
+    assert choices.resolve_bundle(included.NAME).folder == included.FOLDER
 
     shutil.copytree(included.FOLDER, model_folders.diffusers / "zoo")
-    assert files.bundle_choices() == [included.NAME, "zoo"] and files.bundle_default() == "zoo"
-    assert files.unet_default() == "zoo/unet"
+    assert choices.bundle_choices() == [included.NAME, "zoo"] and choices.bundle_default() == "zoo"
+    assert choices.unet_default() == "zoo/unet"
 
 
 @pytest.mark.parametrize("seed", SEEDS)

@@ -150,6 +150,22 @@ def test_networks_and_their_math_need_torch_alone_and_scipy_for_its_transforms()
     assert not offences(networks, lambda path: [n for n in targets(path) if not n.startswith(".") and top(n) not in allowed])
 
 
+def test_a_family_is_imported_by_itself_the_tables_and_its_nodes():
+    """What belongs to one family is found through `families.py`. Training and evaluation are Cinemo's, and so are its nodes."""
+    shared = {"sd_unet", "temporal_vae", "clip_text"}
+    folders = {path.name for path in (ROOT / "cinemo_core" / "models").iterdir() if path.is_dir() and path.name not in shared}
+    families = {name for name in folders if not name.startswith("_")}
+    assert "cinemo" in families
+    tables = [ROOT / "cinemo_core" / "models" / "families.py", ROOT / "cinemo_core" / "comfyui" / "families.py"]
+
+    def wrong(path: Path) -> list[str]:
+        own = next((name for name in families if name in path.parts[len(ROOT.parts) :]), None)
+        foreign = [f".cinemo_core.{layer}.{name}." for layer in ("models", "comfyui") for name in families - {own}]
+        return [name for name in targets(path) if f"{name}.".startswith(tuple(foreign))]
+
+    assert not offences([path for path in CORE if path not in tables and path not in OFFLINE], wrong)
+
+
 def test_nodes_see_comfyui_through_its_public_api_and_the_core():
     def wrong(path: Path) -> list[str]:
         return [name for name in targets(path) if top(name) in COMFYUI and not name.startswith("comfy_api.latest")]

@@ -17,7 +17,9 @@ from cinemo_pack.cinemo_core.download.__main__ import main
 from cinemo_pack.cinemo_core.errors import InputError
 from cinemo_pack.cinemo_core.files.checkpoint import read_metadata
 from cinemo_pack.cinemo_core.files.folder import read_bundle
-from cinemo_pack.cinemo_core.models.cinemo import keys, published
+from cinemo_pack.cinemo_core.models.cinemo import keys
+from cinemo_pack.cinemo_core.models.cinemo.published import PUBLISHED
+from cinemo_pack.cinemo_core.models.published import COMMAND
 from cinemo_pack.tests import drawn
 from cinemo_pack.tests.hub import Hub
 from safetensors.torch import load_file
@@ -227,7 +229,7 @@ class TestAnswers:
     def test_a_file_that_is_gone(self, download, hub):
         del hub.files[UNET]
         found = sentence(download())
-        assert f"has no {UNET}, which this pack needs" in found and published.PAGE in found
+        assert f"has no {UNET}, which this pack needs" in found and PUBLISHED.page in found
 
     def test_a_file_that_is_listed_and_gone(self, download, hub):
         listing = hub.listing()
@@ -311,8 +313,8 @@ class TestCommand:
 
 class TestTexts:
     def test_the_table_says_what_is_fetched(self):
-        assert {name for part in published.PARTS for name in part.files} == PLAIN | {UNET}
-        assert published.how_to_get() == (
+        assert {name for part in PUBLISHED.parts for name in part.files} == PLAIN | {UNET}
+        assert PUBLISHED.how_to_get() == (
             "put unet/ (3.64 GB), vae_temporal_decoder/ (0.39 GB) and text_encoder/ of https://huggingface.co/maxin-cn/Cinemo into "
             "models/diffusers/Cinemo/, or run `python -m cinemo_core.download` in the folder of this pack, and press R"
         )
@@ -321,10 +323,11 @@ class TestTexts:
     def test_the_documents_have_the_table_and_the_command(self, root, document):
         text = (root / document).read_text(encoding="utf-8")
         section = re.search(r"^## Weights\n(.*?)^## ", text, re.MULTILINE | re.DOTALL)[1]
-        rows = published.table().splitlines()
+        rows = PUBLISHED.table().splitlines()
         assert "\n".join(rows[:3] if "ModelLoader" in document else rows) in section
-        assert published.COMMAND in section and published.PAGE in section
-        assert set(re.findall(r"[\d.]+ GB", section)) <= {part.size for part in published.PARTS}
+        assert COMMAND in section and PUBLISHED.page in section
+        sizes = {size for line in section.splitlines() if ".json" in line for size in re.findall(r"[\d.]+ GB", line)}
+        assert sizes and sizes <= {part.size for part in PUBLISHED.parts}
 
     def test_both_loaders_name_the_command(self, root):
-        assert (root / "nodes" / "load.py").read_text(encoding="utf-8").count(published.COMMAND) == 2
+        assert (root / "nodes" / "load.py").read_text(encoding="utf-8").count(COMMAND) == 2

@@ -10,15 +10,16 @@ from ...files.folder import Bundle, check_options, find_weights, read_config
 from ...models.cinemo.family import CINEMO
 from ...models.recognise import recognise
 from ..clip import load_clip, read_clip_config
-from ..files import read_weights, resolve_bundle
+from ..files import read_weights
 from ..loading import load_unet
 from ..vae import is_temporal, load_vae
+from .choices import resolve_bundle
 
 DECODERS = ("auto", "temporal", "image")
 
 
 def load_bundle(folder: str, weight_dtype: str = "default", decoder: str = "auto") -> tuple[ModelPatcher, CLIP, VAE]:
-    """MODEL, CLIP and VAE of the checkpoint folder with this name (see `files.bundle_choices`) or absolute path.
+    """MODEL, CLIP and VAE of the checkpoint folder with this name (see `choices.bundle_choices`) or absolute path.
 
     decoder: "temporal", "image", or "auto" for the temporal one if the folder has it. Raises CheckpointError where a part
     is missing, or does not fit the others, before the UNet is loaded.

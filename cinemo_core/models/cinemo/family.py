@@ -4,6 +4,7 @@ from ..family import Family
 from .config import CinemoConfig
 from .diffusers_config import check_diffusers_config
 from .keys import SENSITIVE, is_cinemo, normalise
+from .published import PUBLISHED
 from .skeleton import expected_shapes
 
 CINEMO = Family(
@@ -14,5 +15,6 @@ CINEMO = Family(
     config=CinemoConfig.from_state_dict,
     shapes=expected_shapes,
     sensitive=SENSITIVE,
+    published=PUBLISHED,
     check_beside=check_diffusers_config,
 )

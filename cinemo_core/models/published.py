@@ -1,0 +1,57 @@
+"""What a publisher's repository holds for this pack: which files, into which folder, how large. Standard library only.
+
+The one record behind the download command, the loaders' messages and the README. Sizes stand where the publisher's are known.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+HUB = "https://huggingface.co"
+COMMAND = "python -m cinemo_core.download"
+
+
+class Part(NamedTuple):
+    """One folder of the checkpoint: its weights and a config.json next to them."""
+
+    folder: str
+    weights: str
+    what: str
+    size: str | None = None  # of the weights
+
+    @property
+    def files(self) -> tuple[str, str]:
+        """Paths in the repository."""
+        return f"{self.folder}/config.json", f"{self.folder}/{self.weights}"
+
+
+@dataclass(frozen=True)
+class Published:
+    """A checkpoint in diffusers layout.
+
+    folder: its name in models/diffusers; network: the part that is converted; image_vae: a VAE in place of the one among the parts.
+    """
+
+    repository: str
+    folder: str
+    parts: tuple[Part, ...]
+    network: Part
+    image_vae: Part
+
+    @property
+    def page(self) -> str:
+        return f"{HUB}/{self.repository}"
+
+    def how_to_get(self, parts: tuple[Part, ...] = ()) -> str:
+        """What to do without these parts of the checkpoint, by default all, as the end of a sentence."""
+        *first, last = [f"{part.folder}/{f' ({part.size})' if part.size else ''}" for part in parts or self.parts]
+        folders = f"{', '.join(first)} and {last}" if first else last
+        target = f"models/diffusers/{self.folder}/"
+        return f"put {folders} of {self.page} into {target}, or run `{COMMAND}` in the folder of this pack, and press R"
+
+    def table(self) -> str:
+        """The files as a Markdown table, as it stands in the README and on the loaders' help pages."""
+        rows = [("files of the checkpoint", "into", "size of the weights"), ("---", "---", "---")]
+        for part in self.parts:
+            files = ", ".join(f"`{name}`" for name in part.files)
+            rows.append((files, f"`ComfyUI/models/diffusers/{self.folder}/{part.folder}/`", part.size or "see its page"))
+        return "".join(f"| {' | '.join(row)} |\n" for row in rows)
