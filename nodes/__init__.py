@@ -4,7 +4,7 @@ from comfy_api.latest import ComfyExtension, io
 
 from ..cinemo_core.comfyui import stock_loaders
 from ..cinemo_core.comfyui.cinemo import choices
-from . import condition, decode, extend, invert, load, measure, noise, residual, sample
+from . import cinemo, decode, measure, residual
 
 
 class CinemoExtension(ComfyExtension):
@@ -13,17 +13,7 @@ class CinemoExtension(ComfyExtension):
         choices.register_included()
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        return [
-            *load.NODES,
-            *condition.NODES,
-            *noise.NODES,
-            *invert.NODES,
-            *residual.NODES,
-            *sample.NODES,
-            *extend.NODES,
-            *decode.NODES,
-            *measure.NODES,
-        ]
+        return [*cinemo.NODES, *residual.NODES, *decode.NODES, *measure.NODES]
 
 
 async def comfy_entrypoint() -> CinemoExtension:

@@ -4,6 +4,7 @@ from comfy_api.latest import io
 
 from ..cinemo_core.comfyui.measure import measure_motion, report_motion
 from ..cinemo_core.resize import RESIZE_MODES
+from . import inputs
 
 
 class CinemoMotionBucketFromVideo(io.ComfyNode):
@@ -17,22 +18,8 @@ class CinemoMotionBucketFromVideo(io.ComfyNode):
             search_aliases=["motion bucket", "motion strength", "ssim", "match motion", "measure motion", "cinemo"],
             inputs=[
                 io.Image.Input("images", tooltip="The frames of a clip, in order, at least 2. A cut between scenes counts as motion."),
-                io.Int.Input(
-                    "width",
-                    default=512,
-                    min=16,
-                    max=8192,
-                    step=8,
-                    tooltip="Width to measure at: that of the clip you will make. The same motion scores differently at other sizes.",
-                ),
-                io.Int.Input(
-                    "height",
-                    default=320,
-                    min=16,
-                    max=8192,
-                    step=8,
-                    tooltip="Height to measure at: that of the clip you will make. Cinemo was trained at 512x320.",
-                ),
+                inputs.width("Width to measure at: that of the clip you will make. The same motion scores differently at other sizes."),
+                inputs.height("Height to measure at: that of the clip you will make. Cinemo was trained at 512x320."),
                 io.Int.Input(
                     "frame_stride",
                     default=1,
@@ -41,14 +28,7 @@ class CinemoMotionBucketFromVideo(io.ComfyNode):
                     tooltip="Compare frames this far apart. 1 for Cinemo's own clips; Cinemo was trained on every 3rd to 10th frame "
                     "of ordinary video, so 3 to 10 for those.",
                 ),
-                io.Combo.Input(
-                    "resize",
-                    options=list(RESIZE_MODES),
-                    default="cover",
-                    tooltip="How the frames meet the size. cover: fill and crop the centre. reference: the authors' own crop. "
-                    "stretch: ignore the aspect. pad: fit inside, black bars.",
-                    advanced=True,
-                ),
+                inputs.resize("How the frames meet the size."),
             ],
             outputs=[
                 io.Int.Output(display_name="motion_bucket", tooltip="0 (least) to 19 (most), for motion_bucket of the conditioning."),

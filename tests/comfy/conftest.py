@@ -1,18 +1,12 @@
-"""Puts ComfyUI on the path and keeps it on the CPU as the tools do, before anything imports it; the drawn checkpoint and model folders."""
+"""ComfyUI in the process; the drawn checkpoint and model folders."""
 
-import os
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from cinemo_pack.tests.comfyui import use_comfyui
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, os.environ.get("COMFYUI_PATH", str(ROOT / ".comfyui" / "ComfyUI")))
-
-from cinemo_pack.tools.on_cpu import choose_cpu
-
-choose_cpu()
+use_comfyui()
 
 import folder_paths
 from cinemo_pack.tests import drawn as drawn_checkpoint

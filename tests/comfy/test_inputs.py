@@ -4,14 +4,14 @@ import pytest
 import torch
 from cinemo_pack.cinemo_core import included
 from cinemo_pack.cinemo_core.comfyui.cinemo.bundle import load_bundle
-from cinemo_pack.nodes.condition import CinemoMotionConditioning
+from cinemo_pack.nodes.cinemo.condition import CinemoMotionConditioning
+from cinemo_pack.nodes.cinemo.extend import CinemoExtendVideo
+from cinemo_pack.nodes.cinemo.invert import CinemoInvertVideo
+from cinemo_pack.nodes.cinemo.noise import CinemoDCTInitNoise
+from cinemo_pack.nodes.cinemo.sample import CinemoResidualKSampler
 from cinemo_pack.nodes.decode import CinemoVideoDecode
-from cinemo_pack.nodes.extend import CinemoExtendVideo
-from cinemo_pack.nodes.invert import CinemoInvertVideo
 from cinemo_pack.nodes.measure import CinemoMotionBucketFromVideo, CinemoMotionReport
-from cinemo_pack.nodes.noise import CinemoDCTInitNoise
 from cinemo_pack.nodes.residual import CinemoResidualMerge, CinemoResidualSplit
-from cinemo_pack.nodes.sample import CinemoResidualKSampler
 from comfy.cli_args import args
 
 SIDE, FRAMES = 64, 4

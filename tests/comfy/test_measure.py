@@ -9,8 +9,8 @@ import pytest
 import torch
 from cinemo_pack.cinemo_core.comfyui.cinemo.conditioning import CLIP_KEY
 from cinemo_pack.cinemo_core.errors import InputError
-from cinemo_pack.nodes.condition import CinemoMotionConditioning
-from cinemo_pack.nodes.load import CinemoBundleLoader
+from cinemo_pack.nodes.cinemo.condition import CinemoMotionConditioning
+from cinemo_pack.nodes.cinemo.load import CinemoBundleLoader
 from cinemo_pack.nodes.measure import CinemoMotionBucketFromVideo, CinemoMotionReport
 
 

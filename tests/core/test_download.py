@@ -330,4 +330,4 @@ class TestTexts:
         assert sizes and sizes <= {part.size for part in PUBLISHED.parts}
 
     def test_both_loaders_name_the_command(self, root):
-        assert (root / "nodes" / "load.py").read_text(encoding="utf-8").count(COMMAND) == 2
+        assert (root / "nodes" / "cinemo" / "load.py").read_text(encoding="utf-8").count(COMMAND) == 2

@@ -8,14 +8,13 @@ After a change to a workflow: save it in the frontend, change its twin, and rene
 tests/browser --thumbnails`.
 """
 
-import ast
 import functools
 import json
-import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from cinemo_pack.cinemo_core import included
+from cinemo_pack.tests.comfyui import schemas
 
 ROOT = Path(__file__).resolve().parents[2]
 WORKFLOWS = ROOT / "workflows"
@@ -26,7 +25,7 @@ PUBLISHED_BUNDLE = "Cinemo"  # the folder's name that the notes of the workflows
 NANO_BUNDLE = included.NAME
 ACTIVE, BYPASSED = 0, 4  # a node's `mode`
 VIRTUAL = {"MarkdownNote", "Note"}  # nodes that only the frontend knows
-SOCKETS = {"Model", "Clip", "Vae", "Conditioning", "Latent", "Image", "Noise"}  # input types without a widget
+SOCKETS = {"MODEL", "CLIP", "VAE", "CONDITIONING", "LATENT", "IMAGE", "NOISE"}  # input types without a widget
 EXTRA = None  # a value that the frontend keeps after a widget's and does not send: what to do with a seed, the upload button
 
 # Widgets of the stock nodes in the frontend's order, which is the order of their inputs.
@@ -66,10 +65,10 @@ STOCK_WIDGETS: dict[str, list[str | None]] = {
 
 
 class Input(NamedTuple):
-    """An input of a node of the pack, as its source declares it."""
+    """An input of a node of the pack, as its schema declares it."""
 
     name: str
-    kind: str  # Int, Model, ...
+    kind: str  # INT, MODEL, ...
     controlled: bool  # the frontend keeps beside it what to do with it after a run
     advanced: bool
 
@@ -86,23 +85,12 @@ def read_twin(name: str) -> dict[str, dict[str, Any]]:
 
 @functools.cache
 def pack_inputs() -> dict[str, list[Input]]:
-    """Inputs of the pack's nodes by node id, read from the source: of the files in nodes/ whose NODES nodes/__init__.py joins."""
-    found = {}
-    for module in re.findall(r"(\w+)\.NODES", (ROOT / "nodes" / "__init__.py").read_text(encoding="utf-8")):
-        for call in ast.walk(ast.parse((ROOT / "nodes" / f"{module}.py").read_text(encoding="utf-8"))):
-            if isinstance(call, ast.Call) and ast.unparse(call.func) == "io.Schema":
-                options = {keyword.arg: keyword.value for keyword in call.keywords}
-                assert isinstance(options["inputs"], ast.List)
-                found[ast.literal_eval(options["node_id"])] = [_read_input(item) for item in options["inputs"].elts]
-    return found
+    """Inputs of the pack's nodes by node id."""
+    return {node: [read_input(item) for item in schema.inputs] for node, schema in schemas().items()}
 
 
-def _read_input(call: ast.expr) -> Input:
-    assert isinstance(call, ast.Call)
-    _, kind, _ = ast.unparse(call.func).split(".")  # io.Int.Input
-    options = {keyword.arg: keyword.value for keyword in call.keywords}
-    controlled, advanced = (name in options and ast.literal_eval(options[name]) for name in ("control_after_generate", "advanced"))
-    return Input(ast.literal_eval(call.args[0]), kind, controlled, advanced)
+def read_input(item: Any) -> Input:
+    return Input(item.id, item.get_io_type(), bool(getattr(item, "control_after_generate", False)), bool(item.advanced))
 
 
 @functools.cache

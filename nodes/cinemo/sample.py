@@ -2,8 +2,10 @@
 
 from comfy_api.latest import io
 
-from ..cinemo_core.comfyui.cinemo.sampling import REFERENCE_SCHEDULER, reference_sigmas, sample_clip, sampler_names, scheduler_names
-from ..cinemo_core.models.cinemo.schedule import NUM_TRAIN_TIMESTEPS
+from ...cinemo_core.comfyui.cinemo.sampling import reference_sigmas, sample_clip
+from .. import inputs
+from . import inputs as own
+from .inputs import CFG
 
 STEPS_TOOLTIP = "Number of denoising steps. The authors use 50; fewer is faster and rougher."
 DENOISE_TOOLTIP = "1: start from noise alone. Below 1: keep that much less of the noise, to change a real clip (video to video)."
@@ -19,40 +21,17 @@ class CinemoResidualKSampler(io.ComfyNode):
             description="Denoises the motion residuals of a clip. With ddim and cinemo_ddim it reproduces the authors' sampling exactly.",
             search_aliases=["ksampler", "sampler", "animate", "image to video", "i2v", "residual", "cinemo", "motion"],
             inputs=[
-                io.Model.Input("model", tooltip="A Cinemo model, with any patch or LoRA."),
-                io.Conditioning.Input("positive", tooltip="From Cinemo Motion Conditioning."),
-                io.Conditioning.Input("negative", tooltip="From Cinemo Motion Conditioning."),
+                own.model(),
+                own.conditioning("positive"),
+                own.conditioning("negative"),
                 io.Latent.Input(
                     "latent_image", tooltip="The still clip from Cinemo Motion Conditioning, or a real clip with denoise below 1."
                 ),
-                io.Int.Input(
-                    "seed",
-                    default=0,
-                    min=0,
-                    max=0xFFFFFFFFFFFFFFFF,
-                    control_after_generate=True,
-                    tooltip="Seed of the noise, and of samplers that add noise while they run.",
-                ),
-                io.Int.Input("steps", default=50, min=1, max=NUM_TRAIN_TIMESTEPS, tooltip=STEPS_TOOLTIP),
-                io.Float.Input(
-                    "cfg",
-                    default=7.5,
-                    min=0.0,
-                    max=100.0,
-                    step=0.1,
-                    round=0.01,
-                    tooltip="How strictly the clip follows the prompt. The authors use 7.5; at 1 the negative prompt is not "
-                    "used and sampling is twice as fast.",
-                ),
-                io.Combo.Input(
-                    "sampler_name", options=sampler_names(), default="ddim", tooltip="How noise is removed. The authors use ddim."
-                ),
-                io.Combo.Input(
-                    "scheduler",
-                    options=scheduler_names(),
-                    default=REFERENCE_SCHEDULER,
-                    tooltip="Noise levels of the steps. cinemo_ddim: the authors' own. The others are ComfyUI's.",
-                ),
+                inputs.seed("Seed of the noise, and of samplers that add noise while they run."),
+                own.steps(STEPS_TOOLTIP),
+                inputs.cfg(7.5, CFG),
+                own.sampler_name(),
+                own.scheduler(),
                 io.Float.Input("denoise", default=1.0, min=0.0, max=1.0, step=0.01, tooltip=DENOISE_TOOLTIP),
                 io.Noise.Input(
                     "noise", optional=True, tooltip="Initial noise, such as Cinemo DCTInit Noise; otherwise drawn from the seed."
@@ -83,8 +62,8 @@ class CinemoDDIMScheduler(io.ComfyNode):
             description="The authors' DDIM noise levels for any number of steps, for SamplerCustomAdvanced.",
             search_aliases=["scheduler", "sigmas", "ddim", "cinemo", "custom sampling"],
             inputs=[
-                io.Model.Input("model", tooltip="A Cinemo model; its noise table is read."),
-                io.Int.Input("steps", default=50, min=1, max=NUM_TRAIN_TIMESTEPS, tooltip=STEPS_TOOLTIP),
+                own.model("A Cinemo model; its noise table is read."),
+                own.steps(STEPS_TOOLTIP),
                 io.Float.Input("denoise", default=1.0, min=0.0, max=1.0, step=0.01, tooltip=DENOISE_TOOLTIP),
             ],
             outputs=[io.Sigmas.Output(tooltip="Noise levels; the last is that of timestep 0, not zero, as in the reference.")],

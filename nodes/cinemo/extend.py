@@ -2,9 +2,10 @@
 
 from comfy_api.latest import io
 
-from ..cinemo_core.comfyui.cinemo.extend import Settings, extend_video
-from ..cinemo_core.comfyui.cinemo.sampling import REFERENCE_SCHEDULER, sampler_names, scheduler_names
-from ..cinemo_core.models.cinemo.schedule import NUM_TRAIN_TIMESTEPS
+from ...cinemo_core.comfyui.cinemo.extend import Settings, extend_video
+from .. import inputs
+from . import inputs as own
+from .inputs import CFG
 
 
 class CinemoExtendVideo(io.ComfyNode):
@@ -17,9 +18,9 @@ class CinemoExtendVideo(io.ComfyNode):
             description="Samples a longer clip in segments: the last frame of each is the first frame of the next.",
             search_aliases=["long video", "longer", "extend", "continue video", "autoregressive", "loop", "segments", "cinemo"],
             inputs=[
-                io.Model.Input("model", tooltip="A Cinemo model, with any patch or LoRA."),
-                io.Conditioning.Input("positive", tooltip="From Cinemo Motion Conditioning."),
-                io.Conditioning.Input("negative", tooltip="From Cinemo Motion Conditioning."),
+                own.model(),
+                own.conditioning("positive"),
+                own.conditioning("negative"),
                 io.Latent.Input(
                     "latent_image", tooltip="The still clip from Cinemo Motion Conditioning: its size and length are those of a segment."
                 ),
@@ -38,36 +39,11 @@ class CinemoExtendVideo(io.ComfyNode):
                     tooltip="A segment starts that many frames before the end of the last one, and the two are cross-faded there. "
                     "0: they share one frame.",
                 ),
-                io.Int.Input(
-                    "seed",
-                    default=0,
-                    min=0,
-                    max=0xFFFFFFFFFFFFFFFF,
-                    control_after_generate=True,
-                    tooltip="Seed of the first segment; those of the others follow from it.",
-                ),
-                io.Int.Input(
-                    "steps", default=50, min=1, max=NUM_TRAIN_TIMESTEPS, tooltip="Denoising steps of each segment. The authors use 50."
-                ),
-                io.Float.Input(
-                    "cfg",
-                    default=7.5,
-                    min=0.0,
-                    max=100.0,
-                    step=0.1,
-                    round=0.01,
-                    tooltip="How strictly the clip follows the prompt. The authors use 7.5; at 1 the negative prompt is not "
-                    "used and sampling is twice as fast.",
-                ),
-                io.Combo.Input(
-                    "sampler_name", options=sampler_names(), default="ddim", tooltip="How noise is removed. The authors use ddim."
-                ),
-                io.Combo.Input(
-                    "scheduler",
-                    options=scheduler_names(),
-                    default=REFERENCE_SCHEDULER,
-                    tooltip="Noise levels of the steps. cinemo_ddim: the authors' own. The others are ComfyUI's.",
-                ),
+                inputs.seed("Seed of the first segment; those of the others follow from it."),
+                own.steps("Denoising steps of each segment. The authors use 50."),
+                inputs.cfg(7.5, CFG),
+                own.sampler_name(),
+                own.scheduler(),
                 io.Float.Input(
                     "correction",
                     default=0.5,
@@ -77,22 +53,12 @@ class CinemoExtendVideo(io.ComfyNode):
                     tooltip="Against drift of colour and contrast: how far each segment's end is brought back to the first "
                     "image's. 0: not at all.",
                 ),
-                io.Float.Input(
-                    "cutoff",
-                    default=0.23,
-                    min=0.0,
-                    max=1.0,
-                    step=0.01,
-                    tooltip="DCTInit, on each segment's first frame: share of its low frequencies that the noise takes over. "
-                    "0: plain noise.",
+                inputs.cutoff(
+                    "DCTInit, on each segment's first frame: share of its low frequencies that the noise takes over. 0: plain noise.",
                     advanced=True,
                 ),
-                io.Int.Input(
-                    "noise_level",
-                    default=975,
-                    min=0,
-                    max=999,
-                    tooltip="DCTInit: timestep to which the first frame is noised. Lower holds it more firmly. The authors use 975 to 995.",
+                inputs.noise_level(
+                    "DCTInit: timestep to which the first frame is noised. Lower holds it more firmly. The authors use 975 to 995.",
                     advanced=True,
                 ),
                 io.String.Input(

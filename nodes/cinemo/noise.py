@@ -2,7 +2,8 @@
 
 from comfy_api.latest import io
 
-from ..cinemo_core.comfyui.cinemo.noise import DCTInitNoise, random_noise
+from ...cinemo_core.comfyui.cinemo.noise import DCTInitNoise, random_noise
+from .. import inputs
 
 
 class CinemoDCTInitNoise(io.ComfyNode):
@@ -16,29 +17,11 @@ class CinemoDCTInitNoise(io.ComfyNode):
             search_aliases=["dct", "dctinit", "noise init", "freeinit", "cinemo noise", "random noise"],
             inputs=[
                 io.Latent.Input("latent", tooltip="The clip from Cinemo Motion Conditioning; its first frame gives the low frequencies."),
-                io.Int.Input(
-                    "seed",
-                    default=0,
-                    min=0,
-                    max=0xFFFFFFFFFFFFFFFF,
-                    control_after_generate=True,
-                    tooltip="Seed of the noise; the same seed gives the same noise on every device. Unused when noise is connected.",
+                inputs.seed("Seed of the noise; the same seed gives the same noise on every device. Unused when noise is connected."),
+                inputs.cutoff(
+                    "Share of the image's low frequencies that the noise takes over. 0: plain noise. The authors use 0.21 to 0.25."
                 ),
-                io.Float.Input(
-                    "cutoff",
-                    default=0.23,
-                    min=0.0,
-                    max=1.0,
-                    step=0.01,
-                    tooltip="Share of the image's low frequencies that the noise takes over. 0: plain noise. The authors use 0.21 to 0.25.",
-                ),
-                io.Int.Input(
-                    "noise_level",
-                    default=975,
-                    min=0,
-                    max=999,
-                    tooltip="Timestep to which the image is noised first. Lower holds it more firmly. The authors use 975 to 995.",
-                ),
+                inputs.noise_level("Timestep to which the image is noised first. Lower holds it more firmly. The authors use 975 to 995."),
                 io.Float.Input(
                     "temporal_cutoff",
                     default=1.0,

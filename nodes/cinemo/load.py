@@ -2,15 +2,11 @@
 
 from comfy_api.latest import io
 
-from ..cinemo_core.comfyui.cinemo import choices
-from ..cinemo_core.comfyui.cinemo.bundle import DECODERS, load_bundle
-from ..cinemo_core.comfyui.loading import WEIGHT_DTYPES, load_unet
-from ..cinemo_core.models.cinemo.family import CINEMO
-
-WEIGHT_DTYPE_TOOLTIP = (
-    "Number format of the UNet's weights in memory. default: what ComfyUI finds best for this device. "
-    "fp16 halves the memory of fp32; fp8 halves it again, with some loss."
-)
+from ...cinemo_core.comfyui.cinemo import choices
+from ...cinemo_core.comfyui.cinemo.bundle import DECODERS, load_bundle
+from ...cinemo_core.comfyui.loading import load_unet
+from ...cinemo_core.models.cinemo.family import CINEMO
+from . import inputs as own
 
 
 class CinemoModelLoader(io.ComfyNode):
@@ -30,7 +26,7 @@ class CinemoModelLoader(io.ComfyNode):
                     tooltip="A file in models/diffusion_models or a folder in models/diffusers, recognised by its tensors. cinemo-nano, "
                     "a small one, comes with the pack; python -m cinemo_core.download fetches the published one.",
                 ),
-                io.Combo.Input("weight_dtype", options=list(WEIGHT_DTYPES), default="default", tooltip=WEIGHT_DTYPE_TOOLTIP, advanced=True),
+                own.weight_dtype(),
             ],
             outputs=[io.Model.Output(tooltip="The Cinemo model, for any sampler. Its conditioning comes from Cinemo Motion Conditioning.")],
         )
@@ -61,7 +57,7 @@ class CinemoBundleLoader(io.ComfyNode):
                     tooltip="A folder in models/diffusers with unet/, text_encoder/ and vae_temporal_decoder/ or vae/. cinemo-nano, "
                     "a small one, comes with the pack; python -m cinemo_core.download fetches the published one.",
                 ),
-                io.Combo.Input("weight_dtype", options=list(WEIGHT_DTYPES), default="default", tooltip=WEIGHT_DTYPE_TOOLTIP, advanced=True),
+                own.weight_dtype(),
                 io.Combo.Input(
                     "decoder",
                     options=list(DECODERS),

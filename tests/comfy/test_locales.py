@@ -1,6 +1,5 @@
 """The translations: complete, nothing left over, English equal to the schemas, and saying the same in every language."""
 
-import ast
 import json
 import re
 from collections import defaultdict
@@ -9,6 +8,7 @@ from typing import Any
 
 import pytest
 from cinemo_pack.cinemo_core import errors
+from cinemo_pack.tests.comfyui import schemas
 from cinemo_pack.tests.workflows import ROOT
 
 LOCALES = ROOT / "locales"
@@ -52,42 +52,21 @@ def texts(entry: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, .
 
 
 def schema_texts() -> dict[str, Any]:
-    """What the schemas in nodes/ say, in the form of nodeDefs.json."""
-    found = {}
-    for module in re.findall(r"(\w+)\.NODES", (ROOT / "nodes" / "__init__.py").read_text(encoding="utf-8")):
-        tree = ast.parse((ROOT / "nodes" / f"{module}.py").read_text(encoding="utf-8"))
-        constants = {ast.unparse(item.targets[0]): item.value for item in tree.body if isinstance(item, ast.Assign)}
-        for call in ast.walk(tree):
-            if isinstance(call, ast.Call) and ast.unparse(call.func) == "io.Schema":
-                schema = options(call, constants)
-                found[text(schema["node_id"])] = {
-                    "display_name": text(schema["display_name"]),
-                    "description": text(schema["description"]),
-                    "inputs": {text(item.args[0]): input_texts(item, constants) for item in schema["inputs"].elts},
-                    "outputs": {str(i): output_texts(item, constants) for i, item in enumerate(schema["outputs"].elts)},
-                }
-    return found
+    """What the schemas say, in the form of nodeDefs.json."""
+    return {
+        node: {
+            "display_name": schema.display_name,
+            "description": schema.description,
+            "inputs": {item.id: {"name": item.display_name or item.id, "tooltip": item.tooltip} for item in schema.inputs},
+            "outputs": {str(i): output_texts(item) for i, item in enumerate(schema.outputs)},
+        }
+        for node, schema in schemas().items()
+    }
 
 
-def options(call: ast.Call, constants: dict[str, ast.expr]) -> dict[str, Any]:
-    return {item.arg: constants.get(ast.unparse(item.value), item.value) for item in call.keywords}
-
-
-def input_texts(call: ast.Call, constants: dict[str, ast.expr]) -> dict[str, str]:
-    given = options(call, constants)
-    return {"name": text(given.get("display_name", call.args[0])), "tooltip": text(given["tooltip"])}
-
-
-def output_texts(call: ast.Call, constants: dict[str, ast.expr]) -> dict[str, str]:
-    given = options(call, constants)
-    name = {"name": text(given["display_name"])} if "display_name" in given else {}
-    return name | {"tooltip": text(given["tooltip"])}
-
-
-def text(value: ast.expr) -> str:
-    found = ast.literal_eval(value)
-    assert isinstance(found, str)
-    return found
+def output_texts(item: Any) -> dict[str, str]:
+    name = {"name": item.display_name} if item.display_name else {}
+    return name | {"tooltip": item.tooltip}
 
 
 def numbers(sentence: str) -> set[str]:

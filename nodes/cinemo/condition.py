@@ -2,9 +2,10 @@
 
 from comfy_api.latest import io
 
-from ..cinemo_core.comfyui.cinemo.conditioning import condition_clip
-from ..cinemo_core.motion.buckets import BUCKETS, SAME_BUCKET
-from ..cinemo_core.resize import RESIZE_MODES
+from ...cinemo_core.comfyui.cinemo.conditioning import condition_clip
+from ...cinemo_core.motion.buckets import BUCKETS, SAME_BUCKET
+from .. import inputs
+from . import inputs as own
 
 
 class CinemoMotionConditioning(io.ComfyNode):
@@ -26,46 +27,14 @@ class CinemoMotionConditioning(io.ComfyNode):
                 io.Image.Input(
                     "image", tooltip="The image to animate. It becomes frame 0. Of a batch the first image is used; alpha is dropped."
                 ),
-                io.Int.Input(
-                    "width", default=512, min=16, max=8192, step=8, tooltip="Width of the clip in pixels. Cinemo was trained at 512x320."
+                inputs.width("Width of the clip in pixels. Cinemo was trained at 512x320."),
+                inputs.height("Height of the clip in pixels. Cinemo was trained at 512x320."),
+                inputs.frames("Length of the clip, the image included. Cinemo was trained on 16 frames."),
+                own.motion_bucket(
+                    "How much the image moves: 0 least, 19 most. The direction was inferred from the authors' demo, see the help page."
                 ),
-                io.Int.Input(
-                    "height", default=320, min=16, max=8192, step=8, tooltip="Height of the clip in pixels. Cinemo was trained at 512x320."
-                ),
-                io.Int.Input(
-                    "frames",
-                    default=16,
-                    min=2,
-                    max=1024,
-                    tooltip="Length of the clip, the image included. Cinemo was trained on 16 frames.",
-                ),
-                io.Int.Input(
-                    "motion_bucket",
-                    default=9,
-                    min=0,
-                    max=BUCKETS - 1,
-                    display_mode=io.NumberDisplay.slider,
-                    tooltip="How much the image moves: 0 least, 19 most. The direction was inferred from the authors' demo, "
-                    "see the help page.",
-                ),
-                io.Combo.Input(
-                    "resize",
-                    options=list(RESIZE_MODES),
-                    default="cover",
-                    tooltip="How the image meets the size. cover: fill and crop the centre. reference: the authors' own crop. "
-                    "stretch: ignore the aspect. pad: fit inside, black bars.",
-                    advanced=True,
-                ),
-                io.Float.Input(
-                    "motion_id",
-                    default=-1.0,
-                    min=-1.0,
-                    max=999.0,
-                    step=1.0,
-                    tooltip="The number that the network itself reads, for settings from elsewhere. -1: taken from "
-                    "motion_bucket, as 99 - bucket.",
-                    advanced=True,
-                ),
+                inputs.resize("How the image meets the size."),
+                own.motion_id(),
                 io.Int.Input(
                     "negative_bucket",
                     default=SAME_BUCKET,
