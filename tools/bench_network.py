@@ -33,7 +33,7 @@ from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 
 from cinemo_core.comfyui.cinemo.conditioning import CLIP_KEY, ClipCondition
 from cinemo_core.comfyui.cinemo.model import CinemoNetwork, CinemoSupported
-from cinemo_core.comfyui.cinemo.sampling import sample_clip
+from cinemo_core.comfyui.cinemo.sampling import Sampling, sample_clip
 
 from .bench_sizes import FULL
 
@@ -169,7 +169,7 @@ def sampling() -> dict:
     conditioning = [[text, {CLIP_KEY: ClipCondition(z0, 90.0, FRAMES)}]]
     latent = {"samples": z0.repeat(FRAMES, 1, 1, 1)}
     steps = WARM_UP + options.rounds + 1
-    sample_clip(patcher, conditioning, conditioning, latent, 0, steps, 1.0, "ddim", "cinemo_ddim", 1.0)
+    sample_clip(patcher, conditioning, conditioning, latent, Sampling(0, steps, 1.0, "ddim", "cinemo_ddim"))
     whole = [after - before for before, after in pairwise(ends)]  # one evaluation a step at cfg 1
     return {"step": whole[WARM_UP:], "network": inside[1 + WARM_UP :]}
 

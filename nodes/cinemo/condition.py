@@ -2,7 +2,7 @@
 
 from comfy_api.latest import io
 
-from ...cinemo_core.comfyui.cinemo.conditioning import condition_clip
+from ...cinemo_core.comfyui.cinemo.conditioning import ClipSize, Motion, condition_clip
 from ...cinemo_core.motion.buckets import BUCKETS, SAME_BUCKET
 from .. import inputs
 from . import inputs as own
@@ -57,10 +57,8 @@ class CinemoMotionConditioning(io.ComfyNode):
     def execute(
         cls, positive, negative, vae, image, width, height, frames, motion_bucket, resize, motion_id, negative_bucket=SAME_BUCKET
     ) -> io.NodeOutput:
-        raw_motion_id = None if motion_id < 0 else motion_id
-        positive, negative, samples = condition_clip(
-            positive, negative, vae, image, width, height, frames, motion_bucket, resize, raw_motion_id, negative_bucket
-        )
+        size, motion = ClipSize(width, height, frames, resize), Motion(motion_bucket, motion_id, negative_bucket)
+        positive, negative, samples = condition_clip(positive, negative, vae, image, size, motion)
         return io.NodeOutput(positive, negative, {"samples": samples})
 
 

@@ -2,7 +2,8 @@
 
 from comfy_api.latest import io
 
-from ...cinemo_core.comfyui.cinemo.inversion import invert_video, show_on_node
+from ...cinemo_core.comfyui.cinemo.conditioning import ClipSize, Motion
+from ...cinemo_core.comfyui.cinemo.inversion import Inversion, Source, invert_video, show_on_node
 from .. import inputs
 from . import inputs as own
 
@@ -78,10 +79,9 @@ class CinemoInvertVideo(io.ComfyNode):
         latent=None,
         vae=None,
     ) -> io.NodeOutput:
-        raw_motion_id = None if motion_id < 0 else motion_id
-        noise, clip, report = invert_video(
-            model, positive, negative, vae, images, latent, width, height, frames, steps, cfg, motion_bucket, resize, raw_motion_id, measure
-        )
+        source, size = Source(images, latent, vae), ClipSize(width, height, frames, resize)
+        motion, settings = Motion(motion_bucket, motion_id), Inversion(steps, cfg, measure)
+        noise, clip, report = invert_video(model, positive, negative, source, size, motion, settings)
         show_on_node(report, cls.hidden.unique_id)
         return io.NodeOutput(noise, clip, report)
 

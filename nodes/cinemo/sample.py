@@ -2,7 +2,7 @@
 
 from comfy_api.latest import io
 
-from ...cinemo_core.comfyui.cinemo.sampling import reference_sigmas, sample_clip
+from ...cinemo_core.comfyui.cinemo.sampling import Sampling, reference_sigmas, sample_clip
 from .. import inputs
 from . import inputs as own
 from .inputs import CFG
@@ -47,9 +47,8 @@ class CinemoResidualKSampler(io.ComfyNode):
     def execute(
         cls, model, positive, negative, latent_image, seed, steps, cfg, sampler_name, scheduler, denoise, noise=None
     ) -> io.NodeOutput:
-        return io.NodeOutput(
-            *sample_clip(model, positive, negative, latent_image, seed, steps, cfg, sampler_name, scheduler, denoise, noise)
-        )
+        sampling = Sampling(seed, steps, cfg, sampler_name, scheduler, denoise)
+        return io.NodeOutput(*sample_clip(model, positive, negative, latent_image, sampling, noise))
 
 
 class CinemoDDIMScheduler(io.ComfyNode):

@@ -7,9 +7,9 @@ import torch
 from cinemo_pack.cinemo_core import included
 from cinemo_pack.cinemo_core.comfyui.cinemo import choices
 from cinemo_pack.cinemo_core.comfyui.cinemo.bundle import load_bundle
-from cinemo_pack.cinemo_core.comfyui.cinemo.conditioning import condition_clip
+from cinemo_pack.cinemo_core.comfyui.cinemo.conditioning import ClipSize, Motion, condition_clip
 from cinemo_pack.cinemo_core.comfyui.cinemo.noise import DCTInitNoise, random_noise
-from cinemo_pack.cinemo_core.comfyui.cinemo.sampling import sample_clip
+from cinemo_pack.cinemo_core.comfyui.cinemo.sampling import Sampling, sample_clip
 from cinemo_pack.cinemo_core.comfyui.decode import decode_clip
 from cinemo_pack.cinemo_core.evaluation.claims.cases import held_out_photographs
 from cinemo_pack.cinemo_core.evaluation.claims.claims import measured_bucket
@@ -41,10 +41,12 @@ def animate(parts, pictures):
     def make(caption: str, bucket: int, seed: int):
         positive, negative = ([[clip.encode_from_tokens(clip.tokenize(words)), {}]] for words in (caption, ""))
         positive, negative, samples = condition_clip(
-            positive, negative, vae, pictures[seed], *included.SIZE, 16, motion_bucket=bucket, negative_bucket=NEGATIVE_BUCKET
+            positive, negative, vae, pictures[seed], ClipSize(*included.SIZE, 16), Motion(bucket, negative=NEGATIVE_BUCKET)
         )
         noise = DCTInitNoise(samples, random_noise(seed), 0.23, 975, 1.0)
-        frames, _ = sample_clip(model, positive, negative, {"samples": samples}, 0, STEPS, CFG, "ddim", "cinemo_ddim", 1.0, noise)
+        frames, _ = sample_clip(
+            model, positive, negative, {"samples": samples}, Sampling(0, STEPS, CFG, "ddim", "cinemo_ddim"), noise=noise
+        )
         return (decode_clip(vae, frames["samples"]).clamp(0, 1) * 255).round().to(torch.uint8).numpy()
 
     return torch.inference_mode()(make)

@@ -11,7 +11,7 @@ import torch
 from cinemo_pack.cinemo_core import included
 from cinemo_pack.cinemo_core.comfyui import stock_loaders
 from cinemo_pack.cinemo_core.comfyui.cinemo.bundle import load_bundle
-from cinemo_pack.cinemo_core.comfyui.cinemo.conditioning import condition_clip
+from cinemo_pack.cinemo_core.comfyui.cinemo.conditioning import ClipSize, Motion, condition_clip
 from cinemo_pack.cinemo_core.comfyui.clip import load_clip
 from cinemo_pack.cinemo_core.comfyui.loading import load_unet
 from cinemo_pack.cinemo_core.comfyui.vae import load_vae
@@ -45,7 +45,7 @@ def nano():
         colours = torch.rand(1, 3, 6, 6, generator=generator)
         image = torch.nn.functional.interpolate(colours, size=(64, 64), mode="bilinear").movedim(1, -1)
         positive, negative = ([[clip.encode_from_tokens(clip.tokenize(text)), {}]] for text in ("the camera pans left", ""))
-        positive, negative, still = condition_clip(positive, negative, vae, image, 64, 64, 6, 12)
+        positive, negative, still = condition_clip(positive, negative, vae, image, ClipSize(64, 64, 6), Motion(12))
         noise = torch.randn(still.shape, generator=generator)
     return model, positive, negative, still, noise
 

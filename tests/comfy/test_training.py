@@ -7,9 +7,9 @@ import folder_paths
 import pytest
 import torch
 from cinemo_pack.cinemo_core.comfyui.cinemo.bundle import load_bundle
-from cinemo_pack.cinemo_core.comfyui.cinemo.conditioning import condition_clip
+from cinemo_pack.cinemo_core.comfyui.cinemo.conditioning import ClipSize, Motion, condition_clip
 from cinemo_pack.cinemo_core.comfyui.cinemo.noise import DCTInitNoise
-from cinemo_pack.cinemo_core.comfyui.cinemo.sampling import sample_clip
+from cinemo_pack.cinemo_core.comfyui.cinemo.sampling import Sampling, sample_clip
 from cinemo_pack.cinemo_core.errors import CheckpointError
 from cinemo_pack.cinemo_core.models.cinemo.unet import CinemoUNet
 from cinemo_pack.cinemo_core.training import frozen, network, text
@@ -74,9 +74,9 @@ class Given:
 def animate(model, clip, vae, image: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
     """Frames, in the network's scale, by the nodes' functions."""
     positive, negative = ([[clip.encode_from_tokens(clip.tokenize(words)), {}]] for words in (PROMPT, ""))
-    positive, negative, samples = condition_clip(positive, negative, vae, image, SIZE, SIZE, FRAMES, motion_bucket=6)
+    positive, negative, samples = condition_clip(positive, negative, vae, image, ClipSize(SIZE, SIZE, FRAMES), Motion(6))
     refined = DCTInitNoise(samples, Given(noise), 0.23, 975, 1.0)
-    frames, _ = sample_clip(model, positive, negative, {"samples": samples}, 0, 5, 4.0, "ddim", "cinemo_ddim", 1.0, refined)
+    frames, _ = sample_clip(model, positive, negative, {"samples": samples}, Sampling(0, 5, 4.0, "ddim", "cinemo_ddim"), noise=refined)
     return comfy.latent_formats.SD15().process_in(frames["samples"])
 
 

@@ -15,6 +15,7 @@ from ...shapes import LATENT_CHANNELS, check_image, check_video_size
 from ..vae import check_numbers
 
 CLIP_KEY = "cinemo_clip"
+FROM_BUCKET = -1.0  # of the number that the network reads
 
 
 @dataclass(frozen=True)
@@ -30,35 +31,55 @@ class ClipCondition:
     keeps_motion: bool = False
 
 
-def condition_clip(
-    positive: list,
-    negative: list,
-    vae,
-    image: torch.Tensor,
-    width: int,
-    height: int,
-    frames: int,
-    motion_bucket: int,
-    resize: str = "cover",
-    raw_motion_id: float | None = None,
-    negative_bucket: int = SAME_BUCKET,
-) -> tuple[list, list, torch.Tensor]:
-    """Encode the first image of a batch as z0 and attach it, with the motion id, to both conditionings.
+@dataclass(frozen=True)
+class ClipSize:
+    """Width and height in pixels, length in frames, and how a picture of another aspect meets them (a mode of `resize_image`)."""
 
-    image: [b, h, w, 3 or 4] in 0..1. Returns positive, negative and the static clip [frames, 4, height / 8, width / 8],
-    the latent to start from. `raw_motion_id` replaces the id of the bucket. The negative moves alike, or by a bucket of its
-    own: guidance then also leads away from that motion. Raises InputError for sizes, images, buckets and VAEs that do not fit.
+    width: int
+    height: int
+    frames: int
+    resize: str = "cover"
+
+
+@dataclass(frozen=True)
+class Motion:
+    """How much a clip moves: a bucket, or in its place `raw_id`, the number that the network reads, if that is 0 or more.
+
+    negative: the bucket of the negative conditioning. Guidance then also leads away from that motion.
     """
-    check_video_size(width, height, frames)
+
+    bucket: int
+    raw_id: float = FROM_BUCKET
+    negative: int = SAME_BUCKET
+
+    @property
+    def id(self) -> float:
+        """Raises InputError for a bucket out of range."""
+        return float(motion_id(self.bucket) if self.raw_id < 0 else self.raw_id)
+
+    @property
+    def negative_id(self) -> float | None:
+        """None where the negative moves as the positive does. Raises InputError for a bucket out of range."""
+        return None if self.negative == SAME_BUCKET else float(motion_id(self.negative))
+
+
+def condition_clip(
+    positive: list, negative: list, vae, image: torch.Tensor, size: ClipSize, motion: Motion
+) -> tuple[list, list, torch.Tensor]:
+    """Encode the first image of a batch as z0 and attach it, with the motion, to both conditionings.
+
+    image: [b, h, w, 3 or 4] in 0..1. Returns positive, negative and the static clip [frames, 4, height / 8, width / 8], the
+    latent to start from. Raises InputError for sizes, images, buckets and VAEs that do not fit.
+    """
+    check_video_size(size.width, size.height, size.frames)
     check_image(image)
-    network_id = motion_id(motion_bucket) if raw_motion_id is None else raw_motion_id
-    negative_id = None if negative_bucket == SAME_BUCKET else motion_id(negative_bucket)
-    z0 = encode_images(vae, image[:1], width, height, resize)
-    clip = ClipCondition(z0, float(network_id), frames)
+    positive_id, negative_id = motion.id, motion.negative_id
+    z0 = encode_images(vae, image[:1], size.width, size.height, size.resize)
+    clip = ClipCondition(z0, positive_id, size.frames)
     positive, negative = attach_clip(clip, positive, negative)
     if negative_id is not None:
-        (negative,) = attach_clip(replace(clip, motion_id=float(negative_id), keeps_motion=True), negative)
-    return positive, negative, static_clip(z0, frames)
+        (negative,) = attach_clip(replace(clip, motion_id=negative_id, keeps_motion=True), negative)
+    return positive, negative, static_clip(z0, size.frames)
 
 
 def encode_images(vae, images: torch.Tensor, width: int, height: int, resize: str) -> torch.Tensor:

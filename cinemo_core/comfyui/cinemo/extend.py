@@ -25,7 +25,7 @@ from ..description import check_model
 from .conditioning import CLIP_KEY, ClipCondition, check_clip, clip_of
 from .model import CinemoSupported
 from .noise import DCTInitNoise, random_noise
-from .sampling import sample_clip
+from .sampling import Sampling, sample_clip
 
 
 class Settings(NamedTuple):
@@ -42,8 +42,8 @@ class Settings(NamedTuple):
     noise_level: int
 
 
-class Told(NamedTuple):
-    """What one segment is told; None leaves that to the conditioning."""
+class SegmentPlan(NamedTuple):
+    """Motion and prompt of one segment; None leaves that to the conditioning."""
 
     motion_id: int | None
     prompt: str | None
@@ -52,7 +52,7 @@ class Told(NamedTuple):
 class Segment(NamedTuple):
     """A finished segment: its corrected frames [f, 4, h, w] and its drift before and after the correction."""
 
-    told: Told
+    plan: SegmentPlan
     frames: torch.Tensor
     before: Drift
     after: Drift
@@ -109,45 +109,47 @@ def extend_video(
     for conditioning, name in ((positive, "positive"), (negative, "negative")):
         check_clip(clip_of(conditioning, name), samples.shape)
     check_segments(segments, settings.overlap, samples.shape[0], settings.correction)
-    plan = [Told(*told) for told in zip(segment_motion_ids(buckets, segments), segment_prompts(prompts, segments), strict=True)]
-    if plan[0].prompt is not None and clip is None:
+    plans = [SegmentPlan(*plan) for plan in zip(segment_motion_ids(buckets, segments), segment_prompts(prompts, segments), strict=True)]
+    if plans[0].prompt is not None and clip is None:
         raise InputError("There are prompts for the segments and no CLIP to read them; connect the checkpoint's CLIP, or empty prompts.")
 
-    done = _finished(model, positive, negative, latent, clip, settings, plan)
-    texts = {told.prompt: clip.encode_from_tokens_scheduled(clip.tokenize(told.prompt)) for told in plan[len(done) :] if told.prompt}
+    done = _finished(model, positive, negative, latent, clip, settings, plans)
+    texts = {plan.prompt: clip.encode_from_tokens_scheduled(clip.tokenize(plan.prompt)) for plan in plans[len(done) :] if plan.prompt}
     first_image = clip_of(positive, "positive").z0
-    for index, told in enumerate(plan[len(done) :], start=len(done)):
+    for index, plan in enumerate(plans[len(done) :], start=len(done)):
         comfy.model_management.throw_exception_if_processing_interrupted()
-        prompted = _with_text(positive, texts[told.prompt]) if told.prompt else positive
+        prompted = _with_text(positive, texts[plan.prompt]) if plan.prompt else positive
         z0 = _handed_on(done[-1].frames, settings) if done else first_image
         # not through a variable, which would keep the frames as sampled while the next segment is
         done.append(
-            _corrected(told, _sample(model, prompted, negative, latent, z0, told, settings, (index, segments)), first_image, settings)
+            _corrected(plan, _sample(model, prompted, negative, latent, z0, plan, settings, (index, segments)), first_image, settings)
         )
     finished = done[:segments]
     return {"samples": join([segment.frames for segment in finished], settings.overlap, closed_loop)}, _drift_text(finished, settings)
 
 
 def _sample(
-    model, positive: list, negative: list, latent: dict, z0: torch.Tensor, told: Told, settings: Settings, part: tuple[int, int]
+    model, positive: list, negative: list, latent: dict, z0: torch.Tensor, plan: SegmentPlan, settings: Settings, part: tuple[int, int]
 ) -> torch.Tensor:
     """The frames of one segment, animated from z0 [1, 4, h, w]."""
     still = latent | {"samples": static_clip(z0, latent["samples"].shape[0])}
     seed = segment_seed(settings.seed, part[0])
     noise = DCTInitNoise(still["samples"], random_noise(seed), settings.cutoff, settings.noise_level, temporal_cutoff=1.0)
-    positive, negative = (_at_segment(conditioning, z0, told) for conditioning in (positive, negative))
+    positive, negative = (_at_segment(conditioning, z0, plan) for conditioning in (positive, negative))
     sampler, scheduler = settings.sampler_name, settings.scheduler
-    frames, _ = sample_clip(model, positive, negative, still, seed, settings.steps, settings.cfg, sampler, scheduler, 1.0, noise, part)
+    frames, _ = sample_clip(
+        model, positive, negative, still, Sampling(seed, settings.steps, settings.cfg, sampler, scheduler), noise=noise, part=part
+    )
     return frames["samples"]
 
 
-def _finished(model, positive: list, negative: list, latent: dict, clip, settings: Settings, plan: list[Told]) -> list[Segment]:
+def _finished(model, positive: list, negative: list, latent: dict, clip, settings: Settings, plans: list[SegmentPlan]) -> list[Segment]:
     """The list of finished segments that this run goes on with and adds to: those of the last one, if it began alike."""
     last = _runs.get(model)
     if last is None or not last.is_of(positive, negative, latent, clip, settings):
         last = Run(positive, negative, latent, clip and weakref.ref(clip), settings, [])
         _runs[model] = last
-    alike = [segment.told == told for segment, told in zip(last.segments, plan, strict=False)]
+    alike = [segment.plan == plan for segment, plan in zip(last.segments, plans, strict=False)]
     if False in alike:
         del last.segments[alike.index(False) :]
     return last.segments
@@ -158,21 +160,21 @@ def _with_text(conditioning: list, text: list) -> list:
     return [[tokens, options | encoded] for _, options in conditioning for tokens, encoded in text]
 
 
-def _at_segment(conditioning: list, z0: torch.Tensor, told: Told) -> list:
-    """Each entry of a conditioning told to animate z0 [1, 4, h, w], by the segment's own motion id if it has one."""
+def _at_segment(conditioning: list, z0: torch.Tensor, plan: SegmentPlan) -> list:
+    """Each entry of a conditioning, made to animate z0 [1, 4, h, w], by the segment's own motion id if it has one."""
 
     def at_segment(clip: ClipCondition) -> ClipCondition:
-        if told.motion_id is None or clip.keeps_motion:
+        if plan.motion_id is None or clip.keeps_motion:
             return replace(clip, z0=z0)
-        return replace(clip, z0=z0, motion_id=float(told.motion_id))
+        return replace(clip, z0=z0, motion_id=float(plan.motion_id))
 
     return [[tokens, options | {CLIP_KEY: at_segment(options[CLIP_KEY])}] for tokens, options in conditioning]
 
 
-def _corrected(told: Told, frames: torch.Tensor, first_image: torch.Tensor, settings: Settings) -> Segment:
+def _corrected(plan: SegmentPlan, frames: torch.Tensor, first_image: torch.Tensor, settings: Settings) -> Segment:
     corrected = correct(frames, first_image.to(frames), settings.correction, settings.overlap)
     before, after = (drift(_handed_on(f, settings), first_image.to(f)) for f in (frames, corrected))
-    return Segment(told, corrected, before, after)
+    return Segment(plan, corrected, before, after)
 
 
 def _handed_on(frames: torch.Tensor, settings: Settings) -> torch.Tensor:

@@ -1,7 +1,9 @@
 """Inversion of a clip to initial noise on ComfyUI's sampling, so that patches, LoRA, previews and interruption work as in sampling."""
 
 import logging
+from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import comfy.model_management
 import comfy.samplers
@@ -11,13 +13,12 @@ import torch
 from ...errors import InputError
 from ...models.cinemo.inversion import invert, relative_error, resample_frames
 from ...models.cinemo.schedule import check_run
-from ...motion.buckets import motion_id
 from ...motion.residual import split_clip, static_clip
 from ...shapes import MIN_FRAMES, PIXELS_PER_LATENT, check_clip_latent, check_finite, check_image, check_video_size
 from ..description import check_model
-from .conditioning import ClipCondition, attach_clip, encode_images
+from .conditioning import ClipCondition, ClipSize, Motion, attach_clip, encode_images
 from .model import CinemoSupported
-from .sampling import REFERENCE_SCHEDULER, moving_preview, reference_sigmas, sample_clip
+from .sampling import REFERENCE_SCHEDULER, Sampling, moving_preview, reference_sigmas, sample_clip
 
 
 class InvertedNoise:
@@ -39,38 +40,42 @@ class InvertedNoise:
         return self.noise.to(samples.dtype, copy=True)
 
 
-def invert_video(
-    model,
-    positive: list,
-    negative: list,
-    vae,
-    images: torch.Tensor | None,
-    latent: dict | None,
-    width: int,
-    height: int,
-    frames: int,
-    steps: int,
-    cfg: float,
-    motion_bucket: int,
-    resize: str = "cover",
-    raw_motion_id: float | None = None,
-    check: bool = True,
-) -> tuple[InvertedNoise, dict, str]:
-    """Invert a clip, given as images [n, h, w, 3 or 4] in 0..1 or as a LATENT, with its own first frame as z0.
+@dataclass(frozen=True)
+class Source:
+    """The clip to invert: images [n, h, w, 3 or 4] in 0..1 with the VAE that encodes them, or a LATENT."""
 
-    Images are resized to width x height and encoded; either is resampled to `frames` frames. The conditionings are those of
-    the text alone: the clip is attached here. Returns the noise, the LATENT of the clip and a sentence with the error of
-    sampling the clip back with the same settings (`check` false saves that run). Raises InputError for input that does not fit.
+    images: torch.Tensor | None = None
+    latent: dict | None = None
+    vae: Any = None
+
+
+@dataclass(frozen=True)
+class Inversion:
+    """How a clip is inverted. check: sample it back, to measure how far that ends from the clip."""
+
+    steps: int
+    cfg: float
+    check: bool = True
+
+
+def invert_video(
+    model, positive: list, negative: list, source: Source, size: ClipSize, motion: Motion, settings: Inversion
+) -> tuple[InvertedNoise, dict, str]:
+    """Invert a clip with its own first frame as z0.
+
+    Images are resized to `size` and encoded; images and latents are resampled to its number of frames. The conditionings are
+    those of the text alone: the clip is attached here. Returns the noise, the LATENT of the clip and a sentence with the error
+    of sampling the clip back with the same settings. Raises InputError for input that does not fit.
     """
     check_model(model, CinemoSupported)
-    check_run(steps, denoise=1.0)
-    network_id = motion_id(motion_bucket) if raw_motion_id is None else raw_motion_id
-    clip = _source(vae, images, latent, width, height, frames, resize)
-    positive, negative = attach_clip(ClipCondition(clip[:1], float(network_id), frames), positive, negative)
+    check_run(settings.steps, denoise=1.0)
+    motion_id, steps, cfg = motion.id, settings.steps, settings.cfg
+    clip = read_source(source, size)
+    positive, negative = attach_clip(ClipCondition(clip[:1], motion_id, size.frames), positive, negative)
     moves = bool((clip != clip[:1]).any())
-    runs = 2 if check and moves else 1
+    runs = 2 if settings.check and moves else 1
     noise = invert_clip(model, positive, negative, clip, steps, cfg, part=(0, runs))
-    if not check:
+    if not settings.check:
         report = "Round trip not measured."
     elif not moves:
         report = "The clip stands still: there is no motion to bring back."
@@ -128,7 +133,9 @@ def round_trip_error(
     """How far sampling from the inverted noise ends from the clip, which must move: relative RMS of the residuals."""
     z0, motion = split_clip(clip)
     still = {"samples": static_clip(z0, clip.shape[0])}
-    _, found = sample_clip(model, positive, negative, still, noise.seed, steps, cfg, "ddim", REFERENCE_SCHEDULER, 1.0, noise, part)
+    _, found = sample_clip(
+        model, positive, negative, still, Sampling(noise.seed, steps, cfg, "ddim", REFERENCE_SCHEDULER), noise=noise, part=part
+    )
     return relative_error(found["samples"], motion)
 
 
@@ -139,20 +146,21 @@ def show_on_node(text: str, node_id: str) -> None:
     PromptServer.instance.send_progress_text(text, node_id)
 
 
-def _source(vae, images, latent, width: int, height: int, frames: int, resize: str) -> torch.Tensor:
+def read_source(source: Source, size: ClipSize) -> torch.Tensor:
     """The clip to invert as unscaled latents [frames, 4, h, w], from whichever of images and latent is there."""
-    if (images is None) == (latent is None):
-        found = "neither images nor a latent" if images is None else "both images and a latent"
-        raise InputError(f"Cinemo Invert Video got {found}; connect the clip to one of the two.")
-    if latent is not None:
-        if frames < MIN_FRAMES:
-            raise InputError(f"The clip is to have {frames} frame(s); choose {MIN_FRAMES} or more.")
+    images, latent = source.images, source.latent
+    if latent is not None and images is None:
+        if size.frames < MIN_FRAMES:
+            raise InputError(f"The clip is to have {size.frames} frame(s); choose {MIN_FRAMES} or more.")
         check_clip_latent(latent["samples"])
         check_finite(latent["samples"])
-        return resample_frames(latent["samples"], frames).to(comfy.model_management.intermediate_device())
-    check_video_size(width, height, frames)
-    check_image(images)
-    return encode_images(vae, resample_frames(images, frames), width, height, resize)
+        return resample_frames(latent["samples"], size.frames).to(comfy.model_management.intermediate_device())
+    if images is not None and latent is None:
+        check_video_size(size.width, size.height, size.frames)
+        check_image(images)
+        return encode_images(source.vae, resample_frames(images, size.frames), size.width, size.height, size.resize)
+    found = "neither images nor a latent" if images is None else "both images and a latent"
+    raise InputError(f"Cinemo Invert Video got {found}; connect the clip to one of the two.")
 
 
 def _size(samples: torch.Tensor) -> str:

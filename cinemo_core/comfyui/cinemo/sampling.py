@@ -1,5 +1,7 @@
 """Sampling of one clip with the reference's conventions on ComfyUI's samplers."""
 
+from dataclasses import dataclass
+
 import comfy.model_management
 import comfy.sampler_helpers
 import comfy.samplers
@@ -45,19 +47,20 @@ def reference_sigmas(model, steps: int, denoise: float) -> torch.Tensor:
     return ddim_sigmas(steps, denoise, model.get_model_object("model_sampling").sigmas.cpu())
 
 
+@dataclass(frozen=True)
+class Sampling:
+    """How a clip is sampled. seed: of the noise, and of samplers that add noise while they run; denoise: 0..1, see `sample_clip`."""
+
+    seed: int
+    steps: int
+    cfg: float
+    sampler_name: str
+    scheduler: str
+    denoise: float = 1.0
+
+
 def sample_clip(
-    model,
-    positive: list,
-    negative: list,
-    latent: dict,
-    seed: int,
-    steps: int,
-    cfg: float,
-    sampler_name: str,
-    scheduler: str,
-    denoise: float,
-    noise=None,
-    part: tuple[int, int] = (0, 1),
+    model, positive: list, negative: list, latent: dict, sampling: Sampling, noise=None, part: tuple[int, int] = (0, 1)
 ) -> tuple[dict, dict]:
     """Denoise a clip; returns the LATENT of its frames, frame 0 exactly z0, and the LATENT of its motion residuals.
 
@@ -66,7 +69,7 @@ def sample_clip(
     residual is divided by sqrt(1 + sigma^2). `part` (i, n): this is run i of n alike that share one progress bar.
     """
     check_model(model, CinemoSupported)
-    check_run(steps, denoise)
+    check_run(sampling.steps, sampling.denoise)
     samples = latent["samples"]
     check_clip_latent(samples)
     check_finite(samples)
@@ -74,15 +77,12 @@ def sample_clip(
     check_clip(clip, samples.shape)
     check_clip(clip_of(negative, "negative"), samples.shape)
 
-    sampler = comfy.samplers.sampler_object(sampler_name)
-    if denoise >= 1.0:
+    sampler = comfy.samplers.sampler_object(sampling.sampler_name)
+    if sampling.denoise >= 1.0:
         sampler = UnitVarianceStart(sampler.sampler_function, sampler.extra_options, sampler.inpaint_options)
-    if scheduler == REFERENCE_SCHEDULER:
-        sigmas = reference_sigmas(model, steps, denoise)
-    else:
-        sigmas = comfy.samplers.KSampler(model, steps, model.load_device, sampler_name, scheduler, denoise).sigmas
+    sigmas = sigmas_of(model, sampling)
 
-    start = (random_noise(seed) if noise is None else noise).generate_noise(latent)
+    start = (random_noise(sampling.seed) if noise is None else noise).generate_noise(latent)
     if start.shape != samples.shape:
         raise InputError(f"The noise has shape {list(start.shape)}, the latent {list(samples.shape)}; make both from the same clip.")
     with moving_preview(model, len(sigmas) - 1, part) as callback:
@@ -91,7 +91,7 @@ def sample_clip(
             start,
             positive,
             negative,
-            cfg,
+            sampling.cfg,
             model.load_device,
             sampler,
             sigmas,
@@ -100,7 +100,7 @@ def sample_clip(
             denoise_mask=latent.get("noise_mask"),
             callback=callback,
             disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
-            seed=seed,
+            seed=sampling.seed,
         )
     denoised = denoised.to(comfy.model_management.intermediate_device())
 
@@ -113,3 +113,10 @@ def sample_clip(
             residual = torch.where(mask == 0, to_residual(samples.to(residual), z0), residual)
     residual[:1] = 0
     return latent | {"samples": to_frames(residual, z0)}, {"samples": residual}
+
+
+def sigmas_of(model, sampling: Sampling) -> torch.Tensor:
+    if sampling.scheduler == REFERENCE_SCHEDULER:
+        return reference_sigmas(model, sampling.steps, sampling.denoise)
+    names = (sampling.sampler_name, sampling.scheduler)
+    return comfy.samplers.KSampler(model, sampling.steps, model.load_device, *names, sampling.denoise).sigmas

@@ -6,7 +6,7 @@ import comfy.latent_formats
 import pytest
 import torch
 from cinemo_pack.cinemo_core.comfyui.cinemo.conditioning import CLIP_KEY, ClipCondition
-from cinemo_pack.cinemo_core.comfyui.cinemo.sampling import sample_clip
+from cinemo_pack.cinemo_core.comfyui.cinemo.sampling import Sampling, sample_clip
 from cinemo_pack.cinemo_core.comfyui.loading import load_unet
 from cinemo_pack.tests.goldens import tiny_a_state_dict
 from safetensors.torch import save_file
@@ -77,5 +77,7 @@ def animate(
 ) -> torch.Tensor:
     """Frames after a few steps of the residual KSampler."""
     latent["samples"] = clip.samples if samples is None else samples
-    frames, _ = sample_clip(model, clip.positive, clip.negative, latent, 1, steps, 4.0, "ddim", "cinemo_ddim", denoise, noise)
+    frames, _ = sample_clip(
+        model, clip.positive, clip.negative, latent, Sampling(1, steps, 4.0, "ddim", "cinemo_ddim", denoise=denoise), noise=noise
+    )
     return frames["samples"]

@@ -8,9 +8,9 @@ import comfy.sd
 import comfy.supported_models
 import pytest
 import torch
-from cinemo_pack.cinemo_core.comfyui.cinemo.conditioning import CLIP_KEY, condition_clip
+from cinemo_pack.cinemo_core.comfyui.cinemo.conditioning import CLIP_KEY, ClipSize, Motion, condition_clip
 from cinemo_pack.cinemo_core.comfyui.cinemo.noise import DCTInitNoise, random_noise
-from cinemo_pack.cinemo_core.comfyui.cinemo.sampling import reference_sigmas, sample_clip
+from cinemo_pack.cinemo_core.comfyui.cinemo.sampling import Sampling, reference_sigmas, sample_clip
 from cinemo_pack.cinemo_core.comfyui.decode import decode_clip
 from cinemo_pack.cinemo_core.errors import CinemoError
 from comfy.taesd.taesd import TAESD
@@ -143,7 +143,9 @@ def test_latent_and_noise_that_are_not_finite_or_do_not_fit(model, clip):
 @pytest.mark.parametrize("scheduler", ["cinemo_ddim", "karras"])
 def test_steps_and_denoise_out_of_range(model, clip, scheduler, steps, denoise):
     with pytest.raises(CinemoError, match="choose a") as error:
-        sample_clip(model, clip.positive, clip.negative, {"samples": clip.samples}, 0, steps, 4.0, "ddim", scheduler, denoise)
+        sample_clip(
+            model, clip.positive, clip.negative, {"samples": clip.samples}, Sampling(0, steps, 4.0, "ddim", scheduler, denoise=denoise)
+        )
     sentence(error)
 
 
@@ -263,9 +265,10 @@ IMAGE = torch.rand(1, 20, 30, 3)
     ],
 )
 def test_conditioning_node(clip, change, message):
-    settings = {"vae": small_vae(), "image": IMAGE, "width": 32, "height": 16, "frames": 4, "motion_bucket": 9, "resize": "cover"} | change
+    given = {"vae": small_vae(), "image": IMAGE, "width": 32, "height": 16, "frames": 4, "motion_bucket": 9, "resize": "cover"} | change
+    size = ClipSize(given["width"], given["height"], given["frames"], given["resize"])
     with pytest.raises(CinemoError, match=message) as error:
-        condition_clip(clip.positive, clip.negative, **settings)
+        condition_clip(clip.positive, clip.negative, given["vae"], given["image"], size, Motion(given["motion_bucket"]))
     sentence(error)
 
 
@@ -279,7 +282,7 @@ def spoiled_vae(part: str) -> comfy.sd.VAE:
 
 def test_a_vae_that_gives_no_numbers(clip):
     with pytest.raises(CinemoError, match="The VAE gave NaN or infinite values for the image, computing in .*--fp32-vae") as error:
-        condition_clip(clip.positive, clip.negative, spoiled_vae("encoder"), IMAGE, 32, 16, 4, 9)
+        condition_clip(clip.positive, clip.negative, spoiled_vae("encoder"), IMAGE, ClipSize(32, 16, 4), Motion(9))
     sentence(error)
     with pytest.raises(CinemoError, match="The VAE gave NaN or infinite values for the frames, computing in .*--fp32-vae") as error:
         decode_clip(spoiled_vae("decoder"), torch.zeros(3, 4, 2, 2))

@@ -7,7 +7,7 @@ import latent_preview
 import pytest
 import torch
 from cinemo_pack.cinemo_core.comfyui.cinemo.noise import DCTInitNoise, random_noise
-from cinemo_pack.cinemo_core.comfyui.cinemo.sampling import reference_sigmas, sample_clip
+from cinemo_pack.cinemo_core.comfyui.cinemo.sampling import Sampling, reference_sigmas, sample_clip
 from cinemo_pack.cinemo_core.models.cinemo.schedule import ddim_sigmas
 
 from .conftest import MOTION_ID, animate, assert_same_but_for_rounding, make_clip, random_clip
@@ -35,7 +35,7 @@ def test_stock_sampling_gives_a_clip(model, clip):
         model, noise, 4, 4.0, "dpmpp_2m", "karras", clip.positive, clip.negative, clip.samples, seed=5, disable_pbar=True
     )
     torch.testing.assert_close(out[:1], clip.samples[:1], rtol=0, atol=1e-5)
-    ours, residual = sample_clip(model, clip.positive, clip.negative, {"samples": clip.samples}, 5, 4, 4.0, "dpmpp_2m", "karras", 1.0)
+    ours, residual = sample_clip(model, clip.positive, clip.negative, {"samples": clip.samples}, Sampling(5, 4, 4.0, "dpmpp_2m", "karras"))
     torch.testing.assert_close(ours["samples"], out, rtol=1e-6, atol=1e-5)
     torch.testing.assert_close(residual["samples"], out - clip.samples, rtol=1e-6, atol=1e-5)
 

@@ -11,10 +11,10 @@ import latent_preview
 import pytest
 import torch
 from cinemo_pack.cinemo_core.comfyui.cinemo.bundle import load_bundle
-from cinemo_pack.cinemo_core.comfyui.cinemo.conditioning import CLIP_KEY, condition_clip
+from cinemo_pack.cinemo_core.comfyui.cinemo.conditioning import CLIP_KEY, ClipSize, Motion, condition_clip
 from cinemo_pack.cinemo_core.comfyui.cinemo.extend import Settings, extend_video
 from cinemo_pack.cinemo_core.comfyui.cinemo.noise import DCTInitNoise, random_noise
-from cinemo_pack.cinemo_core.comfyui.cinemo.sampling import sample_clip
+from cinemo_pack.cinemo_core.comfyui.cinemo.sampling import Sampling, sample_clip
 from cinemo_pack.cinemo_core.errors import CinemoError
 from cinemo_pack.cinemo_core.motion.segments import segment_seed
 
@@ -70,7 +70,7 @@ def test_a_segment_is_animated_from_the_last_frame_of_the_one_before(model, clip
         still = z0.repeat(FRAMES, 1, 1, 1)
         seed = segment_seed(1, index)
         noise = DCTInitNoise(still, random_noise(seed), 0.23, 975, 1.0)
-        alone, _ = sample_clip(model, positive, negative, {"samples": still}, seed, 2, 1.0, "ddim", "cinemo_ddim", 1.0, noise)
+        alone, _ = sample_clip(model, positive, negative, {"samples": still}, Sampling(seed, 2, 1.0, "ddim", "cinemo_ddim"), noise=noise)
         assert torch.equal(alone["samples"], frames[start : start + FRAMES])
 
 
@@ -341,7 +341,7 @@ def prompted(drawn_parts):
         model, text, vae = drawn_parts
         encode = [text.encode_from_tokens_scheduled(text.tokenize(words)) for words in ("waves", "")]
         image = torch.rand(1, 32, 48, 3, generator=torch.Generator().manual_seed(1))
-        positive, negative, samples = condition_clip(*encode, vae, image, 48, 32, FRAMES, 9)
+        positive, negative, samples = condition_clip(*encode, vae, image, ClipSize(48, 32, FRAMES), Motion(9))
         yield model.clone(), text, Clip(samples[:1], samples, positive, negative)
 
 

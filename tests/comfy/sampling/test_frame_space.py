@@ -5,7 +5,7 @@ import comfy.samplers
 import pytest
 import torch
 from cinemo_pack.cinemo_core.comfyui.cinemo.noise import random_noise
-from cinemo_pack.cinemo_core.comfyui.cinemo.sampling import REFERENCE_SCHEDULER, sample_clip, sampler_names, scheduler_names
+from cinemo_pack.cinemo_core.comfyui.cinemo.sampling import REFERENCE_SCHEDULER, Sampling, sample_clip, sampler_names, scheduler_names
 
 STEPS = 4
 # Its step size control compares an error estimate with the size of x, which z0 shifts: other steps, another result.
@@ -57,7 +57,7 @@ PAIRS = [*((name, REFERENCE_SCHEDULER) for name in sampler_names()), *(("euler",
 
 @pytest.mark.parametrize(("sampler", "scheduler"), PAIRS)
 def test_every_sampler_and_every_scheduler(model, clip, sampler, scheduler):
-    frames, residual = sample_clip(model, clip.positive, clip.negative, {"samples": clip.samples}, 7, 3, 2.0, sampler, scheduler, 1.0)
+    frames, residual = sample_clip(model, clip.positive, clip.negative, {"samples": clip.samples}, Sampling(7, 3, 2.0, sampler, scheduler))
     frames, residual = frames["samples"], residual["samples"]
     assert frames.shape == residual.shape == clip.samples.shape
     assert frames.isfinite().all()

@@ -5,8 +5,8 @@ import comfy.utils
 import pytest
 import torch
 from cinemo_pack.cinemo_core.comfyui.cinemo.bundle import load_bundle
-from cinemo_pack.cinemo_core.comfyui.cinemo.conditioning import CLIP_KEY, condition_clip
-from cinemo_pack.cinemo_core.comfyui.cinemo.sampling import sample_clip
+from cinemo_pack.cinemo_core.comfyui.cinemo.conditioning import CLIP_KEY, ClipSize, Motion, condition_clip
+from cinemo_pack.cinemo_core.comfyui.cinemo.sampling import Sampling, sample_clip
 from cinemo_pack.cinemo_core.comfyui.decode import CHUNK, decode_clip
 from cinemo_pack.cinemo_core.errors import InputError
 
@@ -42,9 +42,9 @@ def test_image_to_video(parts):
     """Loader, text, conditioning, sampler, decoder: what the workflow does, in one process."""
     with torch.inference_mode():
         model, clip, vae = parts
-        positive, negative, samples = condition_clip(prompt(clip, "waves"), prompt(clip, ""), vae, image(), 48, 32, 5, 9)
+        positive, negative, samples = condition_clip(prompt(clip, "waves"), prompt(clip, ""), vae, image(), ClipSize(48, 32, 5), Motion(9))
         assert samples.shape == (5, 4, 4, 6)
-        frames, _ = sample_clip(model, positive, negative, {"samples": samples}, 0, 2, 7.5, "ddim", "cinemo_ddim", 1.0)
+        frames, _ = sample_clip(model, positive, negative, {"samples": samples}, Sampling(0, 2, 7.5, "ddim", "cinemo_ddim"))
         video = decode_clip(vae, frames["samples"])
         assert video.shape == (5, 32, 48, 3)
         assert video.min() >= 0 and video.max() <= 1 and video.isfinite().all()
@@ -56,14 +56,17 @@ def test_the_negative_moves_alike_or_by_a_bucket_of_its_own(vae):
     words = [[torch.zeros(1, 77, 8), {}]]
 
     def ids(*motion) -> list[float]:
-        return [entry[0][1][CLIP_KEY].motion_id for entry in condition_clip(words, words, vae, image(), 48, 32, 3, *motion)[:2]]
+        return [
+            entry[0][1][CLIP_KEY].motion_id
+            for entry in condition_clip(words, words, vae, image(), ClipSize(48, 32, 3), Motion(*motion))[:2]
+        ]
 
-    assert ids(9) == ids(9, "cover", None, -1) == [90, 90]
-    assert ids(9, "cover", None, 0) == [90, 99]
-    assert ids(9, "cover", 42.0) == [42, 42]
-    assert ids(9, "cover", 42.0, 19) == [42, 80]
+    assert ids(9) == ids(9, -1.0, -1) == [90, 90]
+    assert ids(9, -1.0, 0) == [90, 99]
+    assert ids(9, 42.0) == [42, 42]
+    assert ids(9, 42.0, 19) == [42, 80]
     with pytest.raises(InputError, match="The motion bucket is 20; choose a whole number from 0"):
-        ids(9, "cover", None, 20)
+        ids(9, -1.0, 20)
 
 
 def test_guidance_leads_away_from_the_motion_of_the_negative(parts):
@@ -74,9 +77,9 @@ def test_guidance_leads_away_from_the_motion_of_the_negative(parts):
 
         def residual(positive_text, buckets: tuple[int, int], cfg: float) -> torch.Tensor:
             positive, negative, samples = condition_clip(
-                positive_text, nothing, vae, image(), 48, 32, 5, buckets[0], "cover", None, buckets[1]
+                positive_text, nothing, vae, image(), ClipSize(48, 32, 5, "cover"), Motion(buckets[0], negative=buckets[1])
             )
-            return sample_clip(model, positive, negative, {"samples": samples}, 0, 1, cfg, "ddim", "cinemo_ddim", 1.0)[1]["samples"]
+            return sample_clip(model, positive, negative, {"samples": samples}, Sampling(0, 1, cfg, "ddim", "cinemo_ddim"))[1]["samples"]
 
         moving, still = residual(wave, (15, -1), 1.0), residual(nothing, (0, -1), 1.0)
         expected = still + 1.4 * (moving - still)
@@ -88,21 +91,21 @@ def test_of_a_batch_the_first_image_counts_and_alpha_is_dropped(vae):
     rgb = image()
     alpha = torch.cat([rgb, torch.rand(1, 40, 70, 1)], dim=-1)
     batch = torch.cat([rgb, torch.rand(2, 40, 70, 3)])
-    expected = condition_clip([], [], vae, rgb, 48, 32, 3, 0)[2]
+    expected = condition_clip([], [], vae, rgb, ClipSize(48, 32, 3), Motion(0))[2]
     for same in (alpha, batch):
-        torch.testing.assert_close(condition_clip([], [], vae, same, 48, 32, 3, 0)[2], expected, rtol=0, atol=1e-5)
+        torch.testing.assert_close(condition_clip([], [], vae, same, ClipSize(48, 32, 3), Motion(0))[2], expected, rtol=0, atol=1e-5)
 
 
 def test_every_part_of_a_conditioning_gets_the_clip(vae):
     """Combined, per-area and timed conditionings pass through with what they carry."""
     text = torch.zeros(1, 77, 64)
     parts = [[text, {"area": (1, 1, 0, 0)}], [text, {"start_percent": 0.5}]]
-    positive, negative, samples = condition_clip(parts, parts[:1], vae, image(), 48, 32, 3, 4)
+    positive, negative, samples = condition_clip(parts, parts[:1], vae, image(), ClipSize(48, 32, 3), Motion(4))
     assert [set(options) - {CLIP_KEY} for _, options in positive] == [{"area"}, {"start_percent"}]
     clip = negative[0][1][CLIP_KEY]
     assert (clip.motion_id, clip.frames) == (95.0, 3)
     assert torch.equal(clip.z0, samples[:1])
-    assert condition_clip(parts, parts, vae, image(), 48, 32, 3, 4, raw_motion_id=25.0)[0][0][1][CLIP_KEY].motion_id == 25.0
+    assert condition_clip(parts, parts, vae, image(), ClipSize(48, 32, 3), Motion(4, raw_id=25.0))[0][0][1][CLIP_KEY].motion_id == 25.0
     assert CLIP_KEY not in parts[0][1]  # the input is left alone
 
 

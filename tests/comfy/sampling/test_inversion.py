@@ -7,10 +7,10 @@ import latent_preview
 import pytest
 import torch
 from cinemo_pack.cinemo_core.comfyui.cinemo.bundle import load_bundle
-from cinemo_pack.cinemo_core.comfyui.cinemo.conditioning import ClipCondition, attach_clip, condition_clip
-from cinemo_pack.cinemo_core.comfyui.cinemo.inversion import InvertedNoise, invert_video
+from cinemo_pack.cinemo_core.comfyui.cinemo.conditioning import ClipCondition, ClipSize, Motion, attach_clip, condition_clip
+from cinemo_pack.cinemo_core.comfyui.cinemo.inversion import Inversion, InvertedNoise, Source, invert_video
 from cinemo_pack.cinemo_core.comfyui.cinemo.noise import DCTInitNoise
-from cinemo_pack.cinemo_core.comfyui.cinemo.sampling import sample_clip
+from cinemo_pack.cinemo_core.comfyui.cinemo.sampling import Sampling, sample_clip
 from cinemo_pack.cinemo_core.comfyui.decode import decode_clip
 from cinemo_pack.cinemo_core.errors import CinemoError
 from cinemo_pack.cinemo_core.models.cinemo.dctinit import low_pass_mask
@@ -34,23 +34,8 @@ def invert(model, samples, text, steps=2, cfg=1.0, motion_id=8.0, negative=None,
     """Inverted noise of unscaled latents [f, 4, h, w], with the LATENT and the report."""
     negative = text if negative is None else negative
     latent = {"samples": samples}
-    frames = samples.shape[0]
-    return invert_video(
-        model,
-        plain(text),
-        plain(negative),
-        None,
-        None,
-        latent,
-        512,
-        320,
-        frames,
-        steps,
-        cfg,
-        0,
-        raw_motion_id=motion_id,
-        check=check,
-    )
+    size, motion = ClipSize(512, 320, samples.shape[0]), Motion(0, raw_id=motion_id)
+    return invert_video(model, plain(text), plain(negative), Source(latent=latent), size, motion, Inversion(steps, cfg, check))
 
 
 def moving(clip) -> torch.Tensor:
@@ -154,7 +139,9 @@ def test_the_error_falls_with_the_step_length(model, clip, monkeypatch):
 
     # what the node prints is what a person gets who connects its noise to the sampler
     conditioning = attach_clip(ClipCondition(samples[:1], 8.0, 5), plain(text))[0]
-    frames, residual = sample_clip(model, conditioning, conditioning, still(samples), 0, 160, 1.0, "ddim", "cinemo_ddim", 1.0, noise)
+    frames, residual = sample_clip(
+        model, conditioning, conditioning, still(samples), Sampling(0, 160, 1.0, "ddim", "cinemo_ddim"), noise=noise
+    )
     motion = latent["samples"] - samples[:1]
     assert relative_rms(residual["samples"], motion) == pytest.approx(errors[2], rel=1e-2)
     assert torch.equal(frames["samples"][:1], samples[:1])
@@ -204,7 +191,15 @@ def test_progress_previews_and_interruption(model, clip, monkeypatch):
 
 def test_a_latent_of_another_length_is_resampled(model, clip):
     samples, text = torch.randn(9, 4, 6, 7, generator=torch.Generator().manual_seed(2)), clip.positive[0][0]
-    noise, latent, _ = invert_video(model, plain(text), plain(text), None, None, {"samples": samples}, 512, 320, 5, 1, 1.0, 9, check=False)
+    noise, latent, _ = invert_video(
+        model,
+        plain(text),
+        plain(text),
+        Source(latent={"samples": samples}),
+        ClipSize(512, 320, 5),
+        Motion(9),
+        Inversion(1, 1.0, check=False),
+    )
     assert torch.equal(latent["samples"], samples[::2])
     assert noise.noise.shape == (5, 4, 6, 7)
 
@@ -237,21 +232,27 @@ def test_motion_transfer(drawn, refine):
     with torch.inference_mode():
         model, text_encoder, vae = load_bundle(str(drawn), "default", "temporal")
         text = prompt(text_encoder, "waves")
-        noise, source, report = invert_video(model, text, text, vae, video, None, *SIZE.values(), 5, 2, 1.0, 9)
+        noise, source, report = invert_video(
+            model, text, text, Source(video, vae=vae), ClipSize(*SIZE.values(), 5), Motion(9), Inversion(2, 1.0)
+        )
         assert source["samples"].shape == (5, 4, 4, 6) and returned_error(report) >= 0
-        torch.testing.assert_close(source["samples"][:1], condition_clip([], [], vae, video, *SIZE.values(), 5, 9)[2][:1])
-        positive, negative, start = condition_clip(text, text, vae, picture, *SIZE.values(), 5, 9)
+        torch.testing.assert_close(source["samples"][:1], condition_clip([], [], vae, video, ClipSize(*SIZE.values(), 5), Motion(9))[2][:1])
+        positive, negative, start = condition_clip(text, text, vae, picture, ClipSize(*SIZE.values(), 5), Motion(9))
         if refine:
             noise = DCTInitNoise(start, noise, 0.23, 985, 1.0)
-        frames, _ = sample_clip(model, positive, negative, {"samples": start}, 0, 2, 1.0, "ddim", "cinemo_ddim", 1.0, noise)
+        frames, _ = sample_clip(model, positive, negative, {"samples": start}, Sampling(0, 2, 1.0, "ddim", "cinemo_ddim"), noise=noise)
         assert torch.equal(frames["samples"][:1], start[:1])
         moved = decode_clip(vae, frames["samples"])
         assert moved.shape == (5, 32, 48, 3) and moved.isfinite().all()
         other = torch.rand(7, 50, 90, 3, generator=generator)
-        other_noise = invert_video(model, text, text, vae, other, None, *SIZE.values(), 5, 2, 1.0, 9, check=False)[0]
+        other_noise = invert_video(
+            model, text, text, Source(other, vae=vae), ClipSize(*SIZE.values(), 5), Motion(9), Inversion(2, 1.0, check=False)
+        )[0]
         if refine:
             other_noise = DCTInitNoise(start, other_noise, 0.23, 985, 1.0)
-        differs, _ = sample_clip(model, positive, negative, {"samples": start}, 0, 2, 1.0, "ddim", "cinemo_ddim", 1.0, other_noise)
+        differs, _ = sample_clip(
+            model, positive, negative, {"samples": start}, Sampling(0, 2, 1.0, "ddim", "cinemo_ddim"), noise=other_noise
+        )
         assert (differs["samples"] - frames["samples"])[1:].abs().mean() > 1e-3  # another motion moves it otherwise
 
 
@@ -283,23 +284,11 @@ CLIP = torch.zeros(5, 4, 6, 7)
 )
 def test_bad_input(model, clip, change, message):
     text = clip.positive[0][0]
-    settings = {
-        "model": model,
-        "positive": plain(text),
-        "negative": plain(text),
-        "vae": None,
-        "images": None,
-        "latent": {"samples": CLIP},
-        "width": 512,
-        "height": 320,
-        "frames": 5,
-        "steps": 1,
-        "cfg": 1.0,
-        "motion_bucket": 9,
-    }
+    given = {"images": None, "latent": {"samples": CLIP}, "width": 512, "height": 320, "frames": 5, "steps": 1, "motion_bucket": 9} | change
+    source, size = Source(given["images"], given["latent"]), ClipSize(given["width"], given["height"], given["frames"])
     model.set_model_unet_function_wrapper(lambda *_: pytest.fail("work began"))
     with pytest.raises(CinemoError, match=message) as error:
-        invert_video(**settings | change)
+        invert_video(model, plain(text), plain(text), source, size, Motion(given["motion_bucket"]), Inversion(given["steps"], 1.0))
     sentence(error)
 
 
@@ -308,6 +297,6 @@ def test_noise_of_another_clip(model, clip):
     with pytest.raises(
         CinemoError, match="noise is that of a clip of 6 frames of 64x48, the sampler works on 5 frames of 56x48; "
     ) as error:
-        sample_clip(model, clip.positive, clip.negative, {"samples": clip.samples}, 0, 1, 1.0, "ddim", "cinemo_ddim", 1.0, noise)
+        sample_clip(model, clip.positive, clip.negative, {"samples": clip.samples}, Sampling(0, 1, 1.0, "ddim", "cinemo_ddim"), noise=noise)
     sentence(error)
     assert InvertedNoise(torch.zeros(5, 4, 6, 7)).generate_noise({"samples": clip.samples}).shape == clip.samples.shape

@@ -4,7 +4,7 @@ import comfy.latent_formats
 import pytest
 import torch
 from cinemo_pack.cinemo_core.comfyui.cinemo.noise import DCTInitNoise
-from cinemo_pack.cinemo_core.comfyui.cinemo.sampling import REFERENCE_SCHEDULER, sample_clip
+from cinemo_pack.cinemo_core.comfyui.cinemo.sampling import REFERENCE_SCHEDULER, Sampling, sample_clip
 from cinemo_pack.cinemo_core.models.cinemo.unet import CinemoUNet
 from cinemo_pack.tests.goldens import load, meta
 
@@ -41,13 +41,8 @@ def run(model, name: str, noise=None):
         clip.positive,
         clip.negative,
         {"samples": clip.samples},
-        0,
-        settings["steps"],
-        settings["guidance_scale"],
-        "ddim",
-        REFERENCE_SCHEDULER,
-        1.0,
-        noise,
+        Sampling(0, settings["steps"], settings["guidance_scale"], "ddim", REFERENCE_SCHEDULER),
+        noise=noise,
     )
     assert torch.equal(frames["samples"][:1], clip.samples[:1])
     return frames["samples"] * SCALE, residual["samples"][1:] * SCALE, golden

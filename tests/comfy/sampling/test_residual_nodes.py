@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from cinemo_pack.cinemo_core.comfyui.cinemo.sampling import sample_clip
+from cinemo_pack.cinemo_core.comfyui.cinemo.sampling import Sampling, sample_clip
 from cinemo_pack.cinemo_core.errors import CinemoError
 from cinemo_pack.nodes.residual import CinemoResidualMerge, CinemoResidualSplit
 
@@ -56,7 +56,9 @@ def test_a_motion_moves_onto_another_image(frames):
 
 
 def test_it_is_the_residual_that_the_sampler_gives(model, clip):
-    frames, residual = sample_clip(model, clip.positive, clip.negative, {"samples": clip.samples}, 1, 2, 4.0, "ddim", "cinemo_ddim", 1.0)
+    frames, residual = sample_clip(
+        model, clip.positive, clip.negative, {"samples": clip.samples}, Sampling(1, 2, 4.0, "ddim", "cinemo_ddim")
+    )
     assert torch.equal(merge(clip.samples, residual["samples"]), frames["samples"])
     torch.testing.assert_close(list(split(frames["samples"]))[1], residual["samples"], rtol=1e-5, atol=1e-3)
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from cinemo_pack.cinemo_core.comfyui.cinemo.sampling import sample_clip
+from cinemo_pack.cinemo_core.comfyui.cinemo.sampling import Sampling, sample_clip
 from cinemo_pack.tests.drawn import TEXT_WIDTH, draw
 from comfy.ldm.modules.attention import optimized_attention
 
@@ -120,7 +120,7 @@ def test_self_attention_guidance(model, clip):
     assert relative(twice, once * 2) <= 1e-4
     patched = node("SelfAttentionGuidance", model=model, scale=0.5, blur_sigma=2.0)
     latent = {"samples": clip.samples}
-    frames, _ = sample_clip(patched, clip.positive, clip.negative, latent, 1, 2, 4.0, "ddim", "cinemo_ddim", 1.0)
+    frames, _ = sample_clip(patched, clip.positive, clip.negative, latent, Sampling(1, 2, 4.0, "ddim", "cinemo_ddim"))
     assert torch.equal(frames["samples"][:1], clip.samples[:1])
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from cinemo_pack.cinemo_core.comfyui.cinemo.conditioning import CLIP_KEY, ClipCondition
-from cinemo_pack.cinemo_core.comfyui.cinemo.sampling import sample_clip
+from cinemo_pack.cinemo_core.comfyui.cinemo.sampling import Sampling, sample_clip
 from cinemo_pack.cinemo_core.errors import ConditioningError
 from cinemo_pack.tests.drawn import TEXT_WIDTH
 
@@ -106,7 +106,7 @@ def test_other_guidance(model, clip, name):
 def test_mahiro_moves_frame_0_of_the_stock_sampler_only(model, clip):
     patched = node("Mahiro", model=model)
     assert per_frame(evaluate(patched, clip, cfg=CFG) - clip.z0)[0] > 0.01
-    frames, _ = sample_clip(patched, clip.positive, clip.negative, {"samples": clip.samples}, 1, 2, CFG, "ddim", "cinemo_ddim", 1.0)
+    frames, _ = sample_clip(patched, clip.positive, clip.negative, {"samples": clip.samples}, Sampling(1, 2, CFG, "ddim", "cinemo_ddim"))
     assert torch.equal(frames["samples"][:1], clip.samples[:1])
 
 

@@ -2,14 +2,14 @@
 
 import pytest
 import torch
-from cinemo_pack.cinemo_core.comfyui.cinemo.sampling import sample_clip
+from cinemo_pack.cinemo_core.comfyui.cinemo.sampling import Sampling, sample_clip
 
 from .conftest import FRAMES, HEIGHT, WIDTH, node, per_frame, sample
 
 
 def ours(scheduler: str):
     def run(model, clip, latent: dict) -> torch.Tensor:
-        frames, _ = sample_clip(model, clip.positive, clip.negative, latent, 1, 3, 4.0, "ddim", scheduler, 1.0)
+        frames, _ = sample_clip(model, clip.positive, clip.negative, latent, Sampling(1, 3, 4.0, "ddim", scheduler))
         return frames["samples"]
 
     return run

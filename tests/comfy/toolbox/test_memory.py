@@ -5,7 +5,7 @@ import comfy.patcher_extension
 import pytest
 import torch
 from cinemo_pack.cinemo_core.comfyui.cinemo.bundle import load_bundle
-from cinemo_pack.cinemo_core.comfyui.cinemo.conditioning import condition_clip
+from cinemo_pack.cinemo_core.comfyui.cinemo.conditioning import ClipSize, Motion, condition_clip
 from cinemo_pack.cinemo_core.comfyui.decode import decode_clip
 from cinemo_pack.cinemo_core.comfyui.loading import load_unet
 
@@ -138,7 +138,7 @@ def test_out_of_memory_in_the_encoder(bundles, clip, monkeypatch, decoder):
     """Cinemo Motion Conditioning encodes in tiles then, as VAEEncode does."""
     vae = bundles[decoder]
     image = torch.rand(1, 64, 64, 3, generator=torch.Generator().manual_seed(1))
-    arguments = (clip.positive, clip.negative, vae, image, 64, 64, FRAMES, 9)
+    arguments = (clip.positive, clip.negative, vae, image, ClipSize(64, 64, FRAMES), Motion(9))
     with torch.inference_mode():
         *_, expected = condition_clip(*arguments)
         calls = fail_once(vae.first_stage_model, "encode", monkeypatch)

@@ -9,7 +9,7 @@ import comfy.taesd.taesd
 import latent_preview
 import pytest
 import torch
-from cinemo_pack.cinemo_core.comfyui.cinemo.sampling import reference_sigmas, sample_clip
+from cinemo_pack.cinemo_core.comfyui.cinemo.sampling import Sampling, reference_sigmas, sample_clip
 from cinemo_pack.cinemo_core.comfyui.loading import load_unet
 from cinemo_pack.cinemo_core.errors import InputError, SamplingError
 from cinemo_pack.cinemo_core.models.cinemo.schedule import alphas_cumprod, sigma_of
@@ -53,7 +53,7 @@ def test_lcm(model, clip):
     other = node("ModelSamplingDiscrete", model=model, sampling="lcm", zsnr=False)
     assert sample(other, clip).isfinite().all()
     with pytest.raises(InputError, match=r"The model's noise table has shape \[50\], DDIM needs one sigma for each of 1000 timesteps"):
-        sample_clip(other, clip.positive, clip.negative, {"samples": clip.samples}, 1, 4, 4.0, "ddim", "cinemo_ddim", 1.0)
+        sample_clip(other, clip.positive, clip.negative, {"samples": clip.samples}, Sampling(1, 4, 4.0, "ddim", "cinemo_ddim"))
 
 
 def test_merge_simple(model, clip, small_weights, tmp_path):
@@ -266,7 +266,7 @@ class Previews:
 
 
 def run_ours(model, clip):
-    sample_clip(model, clip.positive, clip.negative, {"samples": clip.samples}, 1, 4, 4.0, "ddim", "cinemo_ddim", 1.0)
+    sample_clip(model, clip.positive, clip.negative, {"samples": clip.samples}, Sampling(1, 4, 4.0, "ddim", "cinemo_ddim"))
 
 
 def test_latent2rgb_previews_move(model, clip, monkeypatch):
