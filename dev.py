@@ -56,9 +56,9 @@ def may_hold(pytest_arguments, folder):
 
 
 def lint(options, _):
-    environment = prepare(options, LINT_PACKAGES, comfyui=False)
-    checks = (("ruff", "check", "."), ("ruff", "format", "--check", "."), ("mypy",))
-    return max([environment.run("-m", *check, folder=ROOT) for check in checks])
+    from tools.lint import lint as check
+
+    return check(prepare(options, LINT_PACKAGES, comfyui=False))
 
 
 def bench(options, arguments):
