@@ -39,7 +39,7 @@ def run(node, *arguments, **inputs):
 
 
 def test_from_picture_to_report(nano, picture, monkeypatch):
-    monkeypatch.setattr("cinemo_pack.nodes.invert.show_on_node", lambda text, node_id: None)  # no browser is there
+    monkeypatch.setattr("cinemo_pack.nodes.cinemo.invert.show_on_node", lambda text, node_id: None)  # no browser is there
     monkeypatch.setattr(CinemoInvertVideo, "hidden", type("Hidden", (), {"unique_id": "1"}))
     model, text, vae = nano
     with torch.inference_mode():

@@ -78,7 +78,8 @@ def test_progress_and_previews_arrive(client, workflow):
     nodes: list = []
     client.run(graph, seen.append, nodes.append)
     assert nodes.index("5") < nodes.index("7") < nodes.index("8"), "each node that is not cached says when it starts"
-    assert [(step.value, step.maximum) for step in seen if step.title == "CinemoResidualKSampler"] == [(1, 3), (2, 3), (3, 3)]
+    steps = [(step.value, step.maximum) for step in seen if step.title == "CinemoResidualKSampler"]
+    assert steps == sorted(steps) and [step for step in steps if step[0] % 1 == 0] == [(1, 3), (2, 3), (3, 3)]  # and parts of a step
     assert len(client.previews) == 3
     assert Image.open(io.BytesIO(client.previews[0])).size[0] > 0
 

@@ -21,7 +21,7 @@ class DualCrossAttention(CrossAttention):
 
     def attend_to_image(self, q: Tensor, tokens: Tensor, options: dict) -> Tensor:
         """q: [b * f, h * w, d]; tokens: [b * f, l, c], or [b, l, c] for tokens that all frames see."""
-        out = self.attend(q, self.to_k_ip(tokens), self.to_v_ip(tokens), options)
+        out = self.attend_by_clip(q, self.to_k_ip(tokens), self.to_v_ip(tokens), options)
         return out * (self.alpha.to(out).tanh() + 1) if self.gated else out
 
 

@@ -56,9 +56,11 @@ class CrossAttention(nn.Module):
         return self.to_q(x), self.to_k(context), self.to_v(value)
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, options: dict) -> Tensor:
-        """q: [n, tokens, d]. Where k and v have fewer rows, each serves so many rows of q, which are folded into its queries."""
-        folded = q.reshape(k.shape[0], -1, q.shape[-1])
-        return self.attention(folded, k, v, self.heads, transformer_options=options).reshape(q.shape)
+        return self.attention(q, k, v, self.heads, transformer_options=options)
+
+    def attend_by_clip(self, q: Tensor, k: Tensor, v: Tensor, options: dict) -> Tensor:
+        """q: [b * f, tokens, d]. A row of k and v may serve all frames of a clip, which are folded into its queries."""
+        return self.attend(q.reshape(k.shape[0], -1, q.shape[-1]), k, v, options).reshape(q.shape)
 
     def forward(self, x: Tensor, context: Tensor | None = None, options: dict = {}) -> Tensor:
         context = x if context is None else context
@@ -103,7 +105,7 @@ class SpatialBlock(nn.Module):
             context = value = context.repeat_interleave(x.shape[0] // context.shape[0], dim=0)
             n, context, value = patch_attention("attn2_patch", (n, context, value), options, seen)
         q, k, v = self.attn2.project(n, context, value)
-        out = replace(q, k, v, seen) if replace else self.attn2.attend(q, k, v, options)
+        out = replace(q, k, v, seen) if replace else self.attn2.attend_by_clip(q, k, v, options)
         out = self.add_attended(out, q, step)
         return x + patch_maps("attn2_output_patch", self.attn2.to_out(out), options, seen)
 

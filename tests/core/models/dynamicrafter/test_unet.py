@@ -50,7 +50,7 @@ def run_part(unet, name: str, tensor) -> torch.Tensor:
     if name.startswith("cross_attention"):
         text, image = split(tensor("context"), 1)
         q, k, v = module.project(x, text, text)
-        return module.to_out(module.attend(q, k, v, {}) + module.attend_to_image(q, image, {}))
+        return module.to_out(module.attend_by_clip(q, k, v, {}) + module.attend_to_image(q, image, {}))
     if x.ndim == 5:  # b c f h w
         return unfold(module(fold(x), Step(x.shape[2], None, None, {})), x.shape[0])
     step = Step(1, None, None, {"transformer_index": 0})
