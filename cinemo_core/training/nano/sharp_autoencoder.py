@@ -1,0 +1,237 @@
+"""Trains nano's autoencoder on real pictures at mixed sizes: python -m cinemo_core.training.nano.sharp_autoencoder CONFIG.toml
+
+Starts from a smaller autoencoder, grown to the widths that are asked for. Its latents learn to move as pictures move: those of
+a picture, shifted by parts of a latent or scaled, shall decode to the shifted or scaled picture (arXiv 2502.09509).
+"""
+
+import argparse
+import json
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from ...checkpoint import read_state_dict
+from ...errors import CinemoError
+from ...folder import find_weights
+from ..autoencoder.network import PATCH, RGB_OF_LATENT, make_vae, measure_scale, psnr, set_scale, side_by_side, write_vae
+from ..autoencoder.config import Network
+from ..batches import Positions
+from ..checkpoints import Progress, find_checkpoints, save_checkpoint
+from ..config import Optimizer, key, read_toml
+from ..logs import LossLog, check_loss
+from ..optimiser import make_ema, make_optimizer
+from ..precision import mixed_precision
+from ..seeds import number
+from ..videos import cover
+from ..trainer import stop_signals
+from .fast_norm import use_fast_norms
+from .grow import grow
+from .library import Item, Library
+from .views import ViewBatches, Views
+
+MEASURED_AT = 192
+SHOWN = 12
+
+
+@dataclass(frozen=True)
+class Losses:
+    """Weights of what is added to absolute and root mean squared error; latent_noise as in the smaller autoencoder's."""
+
+    edges: float = key(0.5, low=0.0)
+    colours: float = key(0.1, low=0.0)
+    kl: float = key(1e-3, low=0.0)
+    latent_noise: float = key(0.4, low=0.0, high=1.0)
+
+
+@dataclass(frozen=True)
+class SharpRun:
+    output: str = key(path=True)
+    steps: int = key(low=1)
+    pixels: int = key(65536, low=4096)
+    decay: float = key(0.25, low=0.0, high=1.0)
+    seed: int = key(0, low=0)
+    precision: str = key("bf16", choices=("no", "bf16"))
+    log_every: int = key(20, low=1)
+    validate_every: int = key(250, low=1)
+    minutes: float = key(10.0, low=0.0)
+
+
+@dataclass(frozen=True)
+class SharpConfig:
+    """A whole run. library: folder of decoded template pictures; start: a diffusers VAE folder."""
+
+    run: SharpRun
+    library: str = key(path=True)
+    start: str = key(path=True)
+    model: Network = Network()
+    loss: Losses = Losses()
+    optimizer: Optimizer = field(default_factory=Optimizer)
+
+
+class Equivariant(nn.Module):
+    """The autoencoder and its loss."""
+
+    def __init__(self, vae: Any, losses: Losses) -> None:
+        super().__init__()
+        self.vae, self.losses = vae, losses
+        self.register_buffer("rgb_of_latent", torch.tensor(RGB_OF_LATENT), persistent=False)
+
+    def forward(self, views: Views) -> dict[str, Tensor]:
+        losses = self.losses
+        pictures, wanted = (as_input(part) for part in (views.pictures, views.wanted))
+        latent = self.vae.encode(pictures).latent_dist
+        mean, logvar = latent.mean.float(), latent.logvar.float()
+        moved, variance = mean, logvar.exp()
+        if views.grid is not None:
+            moved, variance = move(mean, views.grid), F.interpolate(variance, size=views.grid.shape[1:3], mode="nearest")
+        # Of a level of its own, mostly low; in the latents' own measure, so that they cannot outgrow it.
+        added = losses.latent_noise * views.levels.square().view(-1, 1, 1, 1) * mean.std()
+        decoded = self.vae.decode(moved + (variance + added.square()).sqrt() * views.noise).sample.float()
+        error = decoded - wanted
+        squared = error.square().mean(dim=(1, 2, 3))
+        edges = error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
+        preview = torch.einsum("bchw,cr->brhw", mean, self.rgb_of_latent) - F.avg_pool2d(pictures, PATCH)
+        colours = F.avg_pool2d(error, PATCH).abs().mean()
+        kl = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).mean()
+        loss = error.abs().mean() + squared.sqrt().mean() + losses.edges * edges + losses.colours * (colours + preview.square().mean())
+        return {"loss": loss + losses.kl * kl, "psnr": (-10 * (squared.detach() / 4).log10()).mean()}
+
+
+def move(latents: Tensor, grid: Tensor) -> Tensor:
+    """Latents at other places, between their own by cubic interpolation."""
+    return F.grid_sample(latents, grid, mode="bicubic", padding_mode="border", align_corners=False)
+
+
+def as_input(pictures: Tensor) -> Tensor:
+    return (pictures.float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
+
+
+def start_vae(config: SharpConfig) -> Any:
+    """A VAE of the configured widths that does what the one to start from does, its latents of unit deviation."""
+    vae = make_vae(config.model.config, config.run.seed)
+    weights = dict(read_state_dict(find_weights(Path(config.start))))
+    grow(vae, weights, torch.Generator().manual_seed(number(config.run.seed, "grow")))
+    return vae
+
+
+def train(config: SharpConfig) -> bool:
+    """Train, from the last checkpoint if there is one; write the folder `vae` when finished. Returns whether it is."""
+    from accelerate import Accelerator
+
+    options, output = config.run, Path(config.run.output)
+    accelerator = Accelerator(mixed_precision=mixed_precision(options.precision), step_scheduler_with_optimizer=False)
+    library = Library(Path(config.library))
+    vae = start_vae(config)
+    use_fast_norms(vae)
+    vae = vae.to(memory_format=torch.channels_last)
+    network = Equivariant(vae, config.loss)
+    for layer in (vae.quant_conv, vae.post_quant_conv):
+        layer.requires_grad_(False)
+    parameters = [p for p in network.parameters() if p.requires_grad]
+    optimizer, progress = make_optimizer(config.optimizer, network, accelerator.device), Progress()
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate(step, options, config.optimizer.warmup))
+    prepared, optimizer = accelerator.prepare(network, optimizer)
+    ema = make_ema(config.optimizer.ema, parameters, accelerator)
+    accelerator.register_for_checkpointing(progress, schedule, *([ema] if ema else []))
+    if found := find_checkpoints(output):
+        accelerator.load_state(str(found[-1]))
+    output.mkdir(parents=True, exist_ok=True)
+    log = LossLog(output)
+    log.resume(progress.step)
+
+    def look() -> None:
+        if ema:
+            ema.store(parameters)
+            ema.copy_to(parameters)
+        with accelerator.autocast():
+            value, shown = held_out_psnr(vae, library.held_out_stills)
+        shown.save(output / f"held-out-{progress.step:06}.png")
+        log.add(step=progress.step, held_out_psnr=value)
+        if ema:
+            ema.restore(parameters)
+
+    loader = DataLoader(
+        ViewBatches(library.training, options.pixels, options.seed), batch_size=None, sampler=Positions(progress.step, options.steps)
+    )
+    saved = time.monotonic()
+    sums, counted = {"loss": 0.0, "psnr": 0.0}, 0
+    with stop_signals() as stop:
+        for views in loader:
+            with accelerator.autocast():
+                out = prepared(views)
+            accelerator.backward(out["loss"])
+            accelerator.clip_grad_norm_(parameters, config.optimizer.clip_norm or float("inf"))
+            optimizer.step()
+            optimizer.zero_grad()
+            schedule.step()
+            if ema:
+                ema.step(parameters)
+            progress.step += 1
+            sums, counted = {name: value + out[name].item() for name, value in sums.items()}, counted + 1
+            if progress.step % options.log_every == 0:
+                check_loss(sums["loss"], progress.step)
+                log.add(step=progress.step, cpu=time.process_time(), wall=time.time(), **{name: v / counted for name, v in sums.items()})
+                sums, counted = dict.fromkeys(sums, 0.0), 0
+            if stop.asked or progress.step == options.steps or time.monotonic() - saved > 60 * options.minutes:
+                save_checkpoint(accelerator, output, progress.step, 2)
+                saved = time.monotonic()
+            if stop.asked:
+                return progress.step == options.steps
+            if progress.step % options.validate_every == 0 or progress.step == options.steps:
+                look()
+    if ema:
+        ema.copy_to(parameters)
+    with torch.no_grad():
+        stills = torch.stack([cover(picture(item), MEASURED_AT, MEASURED_AT) for item in library.training if item.frames == 1][:64])
+        set_scale(vae, measure_scale(vae, as_input(stills)))
+    write_vae(vae.to(memory_format=torch.contiguous_format), output / "vae", torch.float16)
+    (output / "finished.json").write_text(json.dumps({"held_out_psnr": held_out_psnr(vae, library.held_out_stills)[0]}) + "\n")
+    return True
+
+
+def rate(step: int, options: SharpRun, warmup: int) -> float:
+    """Share of the learning rate: up, even, and down over the last part of the run."""
+    down = max(1.0, options.decay * options.steps)
+    return min(1.0, (step + 1) / max(1, warmup), max(0.0, (options.steps - step) / down))
+
+
+@torch.no_grad()
+def held_out_psnr(vae: Any, items: list[Item], at_once: int = 8) -> tuple[float, Any]:
+    """Mean over the stills of the PSNR of what comes back of them, in dB, and some of them above what came back."""
+    stills = torch.stack([cover(picture(item), MEASURED_AT, MEASURED_AT) for item in items])
+    values, shown = [], []
+    for part in stills.split(at_once):
+        pictures = as_input(part)
+        decoded = vae.decode(vae.encode(pictures).latent_dist.mode()).sample.float().clamp(-1, 1)
+        values += [psnr(squared) for squared in (decoded - pictures).square().mean(dim=(1, 2, 3)).tolist()]
+        shown.append(torch.stack([pictures, decoded]))
+    before, after = torch.cat(shown, dim=1)
+    return sum(values) / len(values), side_by_side(before[:SHOWN], after[:SHOWN])
+
+
+def picture(item: Item) -> Any:
+    from PIL import Image
+
+    return Image.fromarray(item.pixels[0])
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m cinemo_core.training.nano.sharp_autoencoder", description="Train nano's autoencoder.")
+    parser.add_argument("config", type=Path, metavar="CONFIG.toml", help="what to train; nano/sharp_autoencoder.toml is the recipe's")
+    try:
+        train(read_toml(parser.parse_args(arguments).config, SharpConfig))
+    except (CinemoError, OSError) as error:
+        print(f"autoencoder: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
