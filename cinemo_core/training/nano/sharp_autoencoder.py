@@ -45,7 +45,8 @@ class Losses:
     """Weights of what is added to absolute and root mean squared error; latent_noise as in the smaller autoencoder's."""
 
     edges: float = key(0.5, low=0.0)
-    colours: float = key(0.1, low=0.0)
+    colours: float = key(0.3, low=0.0)
+    preview: float = key(0.1, low=0.0)
     kl: float = key(1e-3, low=0.0)
     latent_noise: float = key(0.4, low=0.0, high=1.0)
 
@@ -100,7 +101,7 @@ class Equivariant(nn.Module):
         preview = torch.einsum("bchw,cr->brhw", mean, self.rgb_of_latent) - F.avg_pool2d(pictures, PATCH)
         colours = F.avg_pool2d(error, PATCH).abs().mean()
         kl = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).mean()
-        loss = error.abs().mean() + squared.sqrt().mean() + losses.edges * edges + losses.colours * (colours + preview.square().mean())
+        loss = error.abs().mean() + squared.sqrt().mean() + losses.edges * edges + losses.colours * colours + losses.preview * preview.square().mean()
         return {"loss": loss + losses.kl * kl, "psnr": (-10 * (squared.detach() / 4).log10()).mean()}
 
 

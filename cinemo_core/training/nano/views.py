@@ -26,8 +26,8 @@ SIZES = (
     ((192, 192), 3),
     ((256, 192), 1),
 )
-SAME, SHIFTED, SCALED = "same", "shifted", "scaled"
-WAYS = (SAME, SAME, SHIFTED, SCALED)
+SAME, SHIFTED, NEARER, FARTHER = "same", "shifted", "nearer", "farther"
+WAYS = (SAME, SAME, SAME, SAME, SHIFTED, SHIFTED, NEARER, FARTHER)
 ZOOM_OUT = 0.75
 
 
@@ -79,8 +79,8 @@ class ViewBatches(torch.utils.data.Dataset):
             x, y = dice.integer(0, LATENT), dice.integer(0, LATENT)
             size = (width - LATENT, height - LATENT)
             inner = (x, y, x + size[0], y + size[1])
-        elif way == SCALED:
-            if dice.chance(0.5):  # out: smaller pictures of up to as much
+        elif way in (NEARER, FARTHER):
+            if way == FARTHER:  # smaller pictures of up to as much
                 size = tuple(round(side * ZOOM_OUT / LATENT) * LATENT for side in (width, height))
             zoom = dice.uniform(1.0, 1 / ZOOM_OUT) * size[0] / width
             w, h = min(width, size[0] / zoom), min(height, size[1] / zoom)

@@ -1,0 +1,86 @@
+"""Clips of latents in which the camera moves over a picture, drawn without end from latents of whole pictures.
+
+Each picture is encoded once, large; what a frame sees is read between its latents. The motion score is that of the decoded
+picture, moved in the same way.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ...ssim import ssim
+from ..procedural.dice import Dice
+from .moves import WAYS, Move, latent_clip, place_view
+
+PAIRS = 3  # of frames that a clip is scored on
+LEAST, MOST = 0.02, 0.6  # amount of a move, over the whole clip
+NEAREST = 1.25  # latents of the picture to one of the clip, at most, where a zoom is the farthest
+
+
+class CameraClip(NamedTuple):
+    """latents: scaled, [f, 4, h, w]; ssim: mean of consecutive frames as they decode."""
+
+    latents: Tensor
+    ssim: float
+    caption: str
+
+
+@dataclass(frozen=True)
+class Still:
+    """A picture: scaled latents [4, H, W], float16, and what they decode to, uint8 [3, 8 H, 8 W]."""
+
+    name: str
+    latents: Tensor
+    decoded: Tensor
+
+
+def read_stills(path: Path) -> list[Still]:
+    table = torch.load(path, weights_only=True)
+    return [Still(row["name"], row["latents"], row["decoded"]) for row in table]
+
+
+def draw_clip(dice: Dice, stills: Sequence[Still], width: int, height: int, frames: int, captions: Sequence[str] = tuple(WAYS)) -> CameraClip:
+    """A move over one of the stills, seen at this size in latents."""
+    while True:
+        still = dice.choice(stills)
+        move = Move(dice.choice(captions), LEAST * (MOST / LEAST) ** dice.uniform(0, 1))
+        clip = clip_of(dice, still, move, width, height, frames)
+        if clip is not None:
+            return clip
+
+
+def clip_of(dice: Dice, still: Still, move: Move, width: int, height: int, frames: int) -> CameraClip | None:
+    """None where the still is too small for this move."""
+    rows, columns = still.latents.shape[1:]
+    zooms = move.caption.endswith(("in", "out"))
+    # The first view is as fine as the picture, or so that a zoom stays about as fine in the mean.
+    finest = {"in": move.amount / 2, "out": -move.amount / 2}.get(move.caption.rpartition(" ")[2], 0.0) if zooms else 0.0
+    scale = min(NEAREST, 2.718281828**finest)
+    view = place_view(dice, move, width * scale / columns, height * scale / rows)
+    if view is None:
+        return None
+    boxes = move.boxes(view, frames)
+    latents = latent_clip(still.latents, boxes, width, height)
+    starts = torch.linspace(0, frames - 2, PAIRS).round().long()
+    shown = [seen(still.decoded, boxes[i], 8 * width, 8 * height) for start in starts.tolist() for i in (start, start + 1)]
+    score = sum(ssim(shown[2 * i], shown[2 * i + 1]) for i in range(PAIRS)) / PAIRS
+    return CameraClip(latents, score, move.caption)
+
+
+def seen(picture: Tensor, box: Tensor, width: int, height: int) -> Tensor:
+    """What a box sees of a picture uint8 [3, H, W], in 0..1, [height, width, 3]."""
+    left, top, right, bottom = box.tolist()
+    x = left + (torch.arange(width) + 0.5) / width * (right - left)
+    y = top + (torch.arange(height) + 0.5) / height * (bottom - top)
+    grid = torch.stack([x[None].expand(height, -1), y[:, None].expand(-1, width)], dim=-1)[None] * 2 - 1
+    rows, columns = picture.shape[1:]
+    x0, x1, y0, y1 = (max(0, int(left * columns) - 2), int(right * columns) + 3, max(0, int(top * rows) - 2), int(bottom * rows) + 3)
+    part = picture[:, y0:y1, x0:x1].float()[None] / 255
+    offset = torch.tensor([(x0 + part.shape[3] / 2) / columns * 2 - 1, (y0 + part.shape[2] / 2) / rows * 2 - 1])
+    size = torch.tensor([part.shape[3] / columns, part.shape[2] / rows])
+    return F.grid_sample(part, (grid - offset) / size, mode="bilinear", padding_mode="border", align_corners=False)[0].permute(1, 2, 0)

@@ -1,0 +1,305 @@
+"""A start from scratch in which the network learns motion at its own size, at every noise level.
+
+The network shall give the noise. With residual r, noise e and x = X_t - z0 = s r + sqrt(1 - s^2) e, where s is the root of the
+product of (1 - beta), the noise is x + s u, with u = -r + k e and k between 0 (all noise) and 1 (none). So u is about as large
+at every timestep, but at timestep 900 it counts 0.016 in the noise, less than a step of the last layers moves them. Here the
+weights begin with, and hold, these parts; nothing is added to the network:
+
+1. x passes as in `pass_through`: +X_c, -X_c and a constant are a normalisation group, temporal attention takes z0 out.
+2. s comes out of the time embedding: a few of its channels are held, and a row that reads s off them, by least squares.
+3. The last feed-forward multiplies: gelu(g) - gelu(-g) = g, so two of its units give s u. What else the network could add to the
+   noise is held at zero, so all that is learnt is u.
+4. The first transformer writes z0 and the size of x at each place into every frame: what moves is there to be moved, and
+   frame 0, where x is nothing, can be told from the others.
+"""
+
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ...models.cinemo.attention import RelativePositionBias
+from ...models.cinemo.embeddings import NUM_BUCKETS, sinusoid
+from ...models.cinemo.unet import CinemoUNet
+from ...schedule import alphas_cumprod
+from ..network import zero
+from ..pass_through import (
+    CONSTANT,
+    DEVIATION,
+    FUTURE,
+    GROUP,
+    MEAN,
+    Held,
+    allows,
+    centre,
+    group,
+    join_output,
+    keep_constants_out,
+    look_at_first_frame,
+    look_back,
+    make_linear,
+    split_input,
+    take_skip,
+)
+
+TOKEN_CONSTANT = 1920.0  # of the first and the last transformer: large against what their tokens learn, exact in half precision
+LEVEL_CHANNELS = 32  # of the time embedding that s is read from
+SLOW = 28  # of its frequencies, the first that turns less than a few times over all timesteps
+GAIN = 10.0  # of the gate
+ENERGY = 0.25
+LOOKING = 2.0  # times the position bias of `pass_through`: what leaks in from other frames is then below 1e-5
+PAIR, TURN = 4, 40.0  # the rotary pair that turns by a tenth a frame, up to 31 frames; the length of query and key in it
+FADING = -0.15  # position bias per frame of the head that looks at the past
+
+
+def gated_start(unet: CinemoUNet, seed: int) -> bool:
+    """Give these weights to a UNet whose blocks begin as identities, and hold them. Returns whether its sizes allow it.
+
+    They do where the outermost level has transformers and is three channels to a normalisation group.
+    """
+    if not allows(unet):
+        return False
+    look_at_first_frame(unet)
+    look_at_the_past(unet)
+    make_norms_linear(unet)
+    quiet(unet)
+    held_parts(unet, seed).write_and_hold()
+    return True
+
+
+def held_parts(unet: CinemoUNet, seed: int) -> Held:
+    """Parts 1 to 4."""
+    held, channels = Held(), unet.config.in_channels
+    first, begin, last = (list(block.children()) for block in (unet.input_blocks[0], unet.input_blocks[1], unet.output_blocks[-1]))
+    split_input(held, first[0], channels)
+    keep_constants_out(held, unet, channels)
+    for block in (begin[0], last[0]):
+        keep_rows(held, block.out_layers[3], range(GROUP * channels))
+    for layer in (first[0], begin[0].out_layers[3]):
+        keep_rows(held, layer, first_frame_channels(channels))
+    write_first_frame(held, begin[1], channels)
+    take_skip(held, last[0], channels)
+    read_level(held, unet, last[0], channels, seed)
+    gate_output(held, last[1], channels)
+    join_output(held, unet.out, channels)
+    nothing_else(held, unet.out[2], channels)
+    return held
+
+
+def level_features(unet: CinemoUNet, seed: int) -> tuple[Tensor, ...]:
+    """Weights of the held part of the time embedding, exact in half precision: two layers, and the row that reads s off them."""
+    generator = torch.Generator().manual_seed(seed)
+    width, n = unet.config.model_channels, LEVEL_CHANNELS
+    half = width // 2
+    first = torch.randn(n, width, generator=generator) * 1.5
+    first[:, [k for k in range(width) if k % half < SLOW]] = 0
+    second = torch.randn(n, n, generator=generator) * (1.5 / n**0.5)
+    biases = torch.randn(2, n, generator=generator)
+    first, second, biases = (t.half().double() for t in (first, second, biases))
+    level = alphas_cumprod().sqrt().double()
+    seen = sinusoid(torch.arange(len(level)), width).double()
+    features = F.silu(F.silu(seen @ first.T + biases[0]) @ second.T + biases[1])
+    features = torch.cat([features, torch.ones(len(level), 1, dtype=features.dtype)], dim=1)
+    weight = 1 / (level + 0.003)[:, None]  # relative errors count
+    normal = (features * weight).T @ (features * weight) + 0.01 * torch.eye(n + 1, dtype=features.dtype)
+    row = torch.linalg.solve(normal, (features * weight).T @ (level[:, None] * weight))[:, 0]
+    return first.float(), second.float(), biases.float(), row.half().float()
+
+
+def read_level(held: Held, unet: CinemoUNet, block: Any, channels: int, seed: int) -> None:
+    """Part 2: the group behind those of X holds s, -s and a constant when the last ResBlock is done."""
+    first, second, biases, row = level_features(unet, seed)
+    n = LEVEL_CHANNELS
+    own = slice(0, n)
+    into, out_of = unet.time_embed[0], unet.time_embed[2]
+    held.set(into.weight, own, first)
+    held.set(into.bias, own, biases[0])
+    held.set(out_of.weight, own, 0)
+    held.set(out_of.weight, (own, own), second)
+    held.set(out_of.bias, own, biases[1])
+    held.set(unet.motion_embed[2].weight, own, 0)
+    held.set(unet.motion_embed[2].bias, own, 0)
+
+    plus, minus, reference = rows = group(channels)
+    for layer in (block.in_layers[2], block.out_layers[3], block.skip_connection):
+        held.set(layer.weight, list(rows), 0)
+        held.set(layer.bias, list(rows), 0)
+    embedding = block.emb_layers[1]
+    held.set(embedding.weight, list(rows), 0)
+    held.set(embedding.bias, list(rows), 0)
+    for place, sign in ((plus, 1), (minus, -1)):
+        held.set(embedding.weight, (place, own), sign * row[:-1])
+        held.set(embedding.bias, place, sign * row[-1])
+    held.set(block.in_layers[2].bias, reference, CONSTANT)
+    norm, conv = block.out_layers[0], block.out_layers[3]
+    held.set(norm.weight, [plus, minus], DEVIATION)
+    held.set(norm.bias, [plus, minus], MEAN)
+    held.set(norm.weight, reference, 0)
+    held.set(norm.bias, reference, 0)
+    for place, sign in ((plus, 1), (minus, -1)):
+        held.set(conv.weight, (place, plus, *centre(conv)), sign)
+        held.set(conv.weight, (place, minus, *centre(conv)), -sign)
+    held.set(conv.bias, reference, CONSTANT)
+
+
+def take_first_frame(held: Held, transformer: Any, channels: int, kept: int) -> list[list[int]]:
+    """Token channels of a transformer: X_c, -X_c, -z0_c (by temporal attention), constants; then more, that its norms pass on alike.
+
+    kept: how many token channels in all the norms pass on. Returns the places of the first four.
+    """
+    places = [list(range(i * channels, (i + 1) * channels)) for i in range(4)]
+    value, opposite, negative, constant = places
+    make_linear(held, transformer.norm, channels, TOKEN_CONSTANT)
+    held.ignore(transformer.proj_in, [group(c)[2] for c in range(channels)])
+    held.ignore(transformer.proj_out, constant)
+    for c in range(channels):
+        plus, minus, reference = group(c)
+        held.only(transformer.proj_in, value[c], plus, 1.0)
+        held.only(transformer.proj_in, opposite[c], minus, 1.0)
+        held.only(transformer.proj_in, negative[c], plus, 0.0)
+        held.only(transformer.proj_in, constant[c], reference, 1.0)
+
+    block = transformer.transformer_blocks[0]
+    mean, deviation = of_tokens(channels, transformer.proj_in.out_channels)
+    for norm in (block.norm1, block.norm2, block.norm_temp, block.norm3):
+        held.set(norm.weight, slice(0, kept), deviation)
+        held.set(norm.bias, slice(0, kept), mean)
+        held.set(norm.weight, constant, 0)
+        held.set(norm.bias, constant, 1)
+    for layer in (block.attn1.to_out[0], block.attn2.to_out[0], block.attn_temp.to_out[0], block.ff.net[2]):
+        keep_rows(held, layer, range(4 * channels))
+
+    attention = block.attn_temp
+    head = slice(0, transformer.proj_in.out_channels // attention.heads)
+    held.set(attention.to_q.weight, head, 0)
+    held.set(attention.to_k.weight, head, 0)
+    held.set(attention.to_q.weight, (2 * PAIR, constant[0]), -TURN)
+    held.set(attention.to_k.weight, (2 * PAIR, constant[0]), TURN)
+    held.set(attention.time_rel_pos_bias.relative_attention_bias.weight, (slice(None), 0), LOOKING * look_back())
+    for c in range(channels):
+        held.only(attention.to_v, c, value[c], 0.5)
+        held.set(attention.to_v.weight, (c, opposite[c]), -0.5)
+        held.only(attention.to_out[0], negative[c], c, -1.0)
+    return places
+
+
+def write_first_frame(held: Held, transformer: Any, channels: int) -> None:
+    """Part 4: z0 goes to the channels behind those of X and of s, the mean of x squared to the next."""
+    energy = 4 * channels
+    value, opposite, negative, _ = take_first_frame(held, transformer, channels, energy + 1)
+    feed_forward = transformer.transformer_blocks[0].ff.net
+    for layer in (feed_forward[2], *attention_outputs(transformer)):
+        keep_rows(held, layer, [energy])
+    held.only(transformer.proj_in, energy, group(0)[0], 0.0)
+    for c in range(channels):
+        for unit, sign in ((2 * c, 0.5), (2 * c + 1, -0.5)):  # gelu(a) a + gelu(-a) (-a) = a^2, of x_c = X_c - z0_c
+            for row in (unit, unit + gate_offset(feed_forward)):
+                held.only(feed_forward[0].proj, row, value[c], sign)
+                held.set(feed_forward[0].proj.weight, (row, opposite[c]), -sign)
+                held.set(feed_forward[0].proj.weight, (row, negative[c]), 2 * sign)
+            held.set(feed_forward[2].weight, (energy, unit), ENERGY)
+    keep_rows(held, transformer.proj_out, range(GROUP * channels))
+    *first_frame, mean_square = first_frame_channels(channels)
+    for c in range(channels):
+        held.only(transformer.proj_out, first_frame[c], negative[c], -1.0)
+    held.only(transformer.proj_out, mean_square, energy, 1.0)
+
+
+def first_frame_channels(channels: int) -> list[int]:
+    """Of the outermost level, behind those of X and of s: z0, and the mean of x squared."""
+    return list(range(GROUP * (channels + 1), GROUP * (channels + 1) + channels + 1))
+
+
+def gate_output(held: Held, transformer: Any, channels: int) -> None:
+    """Part 3: behind the places of `take_first_frame`, u and -u, which train, and s and -s."""
+    first = 4 * channels
+    u, minus_u = (list(range(first + i * channels, first + (i + 1) * channels)) for i in (0, 1))
+    s, minus_s = first + 2 * channels, first + 2 * channels + 1
+    _, _, negative, _ = take_first_frame(held, transformer, channels, minus_s + 1)
+    feed_forward = transformer.transformer_blocks[0].ff.net
+    plus, minus, reference = group(channels)
+    norm = transformer.norm
+    held.set(norm.weight, [plus, minus], DEVIATION)
+    held.set(norm.bias, [plus, minus], MEAN)
+    held.set(norm.weight, reference, 0)
+    held.set(norm.bias, reference, 0)
+    held.only(transformer.proj_in, s, plus, 1.0)
+    held.only(transformer.proj_in, minus_s, minus, 1.0)
+    for layer in (feed_forward[2], *attention_outputs(transformer)):
+        keep_rows(held, layer, [s, minus_s])
+    for c in range(channels):
+        for unit, sign in ((2 * c, 0.5), (2 * c + 1, -0.5)):
+            held.only(feed_forward[0].proj, unit, u[c], 0.5)
+            held.set(feed_forward[0].proj.weight, (unit, minus_u[c]), -0.5)
+            held.only(feed_forward[0].proj, unit + gate_offset(feed_forward), s, sign * GAIN)
+            held.set(feed_forward[0].proj.weight, (unit + gate_offset(feed_forward), minus_s), -sign * GAIN)
+            held.set(feed_forward[2].weight, (negative[c], unit), 2 * sign / GAIN)
+    keep_rows(held, transformer.proj_out, range(GROUP * channels))
+    for c in range(channels):
+        held.set(transformer.proj_out.weight, (group(c)[0], negative[c]), 1.0)
+        held.set(transformer.proj_out.weight, (group(c)[1], negative[c]), -1.0)
+
+
+def of_tokens(channels: int, width: int) -> tuple[float, float]:
+    """Mean and deviation of a token, which its constants decide."""
+    mean = TOKEN_CONSTANT * channels / width
+    return mean, math.sqrt(TOKEN_CONSTANT**2 * channels / width - mean**2)
+
+
+@torch.no_grad()
+def make_norms_linear(unet: CinemoUNet) -> None:
+    """Let the LayerNorms of the first and the last transformer pass on all tokens as they are; what is not held trains."""
+    for block in (unet.input_blocks[1], unet.output_blocks[-1]):
+        transformer: Any = list(block.children())[1]
+        mean, deviation = of_tokens(unet.config.in_channels, unet.config.widths[0])
+        inner = transformer.transformer_blocks[0]
+        for norm in (inner.norm1, inner.norm2, inner.norm_temp, inner.norm3):
+            norm.weight.fill_(deviation)
+            norm.bias.fill_(mean)
+
+
+@torch.no_grad()
+def quiet(unet: CinemoUNet) -> None:
+    """u begins as nothing."""
+    transformer: Any = list(unet.output_blocks[-1].children())[1]
+    first = 4 * unet.config.in_channels
+    places = slice(first, first + 2 * unet.config.in_channels)
+    for layer in (transformer.proj_in, *attention_outputs(transformer)):
+        layer.weight[places] = 0
+        layer.bias[places] = 0
+
+
+@torch.no_grad()
+def look_at_the_past(unet: CinemoUNet) -> None:
+    """The second head of temporal attention begins with its eyes on the past, the nearer the more: so it can tell how long that is."""
+    for module in unet.modules():
+        if isinstance(module, RelativePositionBias) and module.relative_attention_bias.weight.shape[1] > 1:
+            past = torch.arange(NUM_BUCKETS // 2) * FADING
+            module.relative_attention_bias.weight[:, 1] = torch.cat([past, torch.full((NUM_BUCKETS // 2,), FUTURE)])
+
+
+def attention_outputs(transformer: Any) -> list[Any]:
+    block = transformer.transformer_blocks[0]
+    return [block.attn1.to_out[0], block.attn2.to_out[0], block.attn_temp.to_out[0]]
+
+
+def gate_offset(feed_forward: Any) -> int:
+    """Row of the first gate in the layer that gives values and gates."""
+    return feed_forward[2].weight.shape[1]
+
+
+def keep_rows(held: Held, layer: Any, rows: Any) -> None:
+    """Let these outputs of a layer be zero."""
+    held.set(layer.weight, list(rows), 0)
+    if layer.bias is not None:
+        held.set(layer.bias, list(rows), 0)
+
+
+def nothing_else(held: Held, conv: Any, channels: int) -> None:
+    """Let the last convolution join the halves, and read nothing else."""
+    for c in range(channels):
+        plus, minus, _ = group(c)
+        held.only(conv, c, plus, 1.0)
+        held.set(conv.weight, (c, minus, *centre(conv)), -1.0)
