@@ -26,6 +26,7 @@ from ..models.cinemo.unet import CinemoUNet
 from ..models.recognise import describe, recognise
 from ..models.sd_unet.blocks import ResBlock, SpatialTransformer
 from ..models.sd_unet.keys import without_prefix
+from .group_norm import GroupNorm
 
 SD1_HEADS = 8
 # Parts of the names that a Cinemo has and an image UNet does not.
@@ -37,13 +38,6 @@ def attention(q: Tensor, k: Tensor, v: Tensor, heads: int, mask: Tensor | None =
     q, k, v = (t.unflatten(-1, (heads, -1)).transpose(1, 2) for t in (q, k, v))
     mask = None if mask is None else mask.to(q.dtype)
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2).flatten(-2)
-
-
-class GroupNorm(nn.GroupNorm):
-    """torch's, on a copy with channels first: on a CPU its backward pass for channels last takes several times as long."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x.contiguous() if x.device.type == "cpu" else x)
 
 
 class Operations:

@@ -18,7 +18,7 @@ from ..procedural.dice import Dice
 from .moves import WAYS, Move, latent_clip, place_view
 
 PAIRS = 3  # of frames that a clip is scored on
-LEAST, MOST = 0.02, 0.6  # amount of a move, over the whole clip
+LEAST, MOST = 0.03, 0.5  # amount of a move, over the whole clip
 NEAREST = 1.25  # latents of the picture to one of the clip, at most, where a zoom is the farthest
 
 

@@ -21,8 +21,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...models.cinemo.attention import RelativePositionBias
-from ...models.cinemo.embeddings import NUM_BUCKETS, sinusoid
+from ...models.cinemo.positions import NUM_BUCKETS
 from ...models.cinemo.unet import CinemoUNet
+from ...models.sd_unet.embeddings import sinusoid
 from ...schedule import alphas_cumprod
 from ..network import zero
 from ..pass_through import (

@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader
 from ...checkpoint import read_state_dict
 from ...errors import CinemoError
 from ...folder import find_weights
+from ...media.pictures import cover
 from ..autoencoder.network import PATCH, RGB_OF_LATENT, make_vae, measure_scale, psnr, set_scale, side_by_side, write_vae
 from ..autoencoder.config import Network
 from ..batches import Positions
@@ -29,9 +30,8 @@ from ..logs import LossLog, check_loss
 from ..optimiser import make_ema, make_optimizer
 from ..precision import mixed_precision
 from ..seeds import number
-from ..videos import cover
 from ..trainer import stop_signals
-from .fast_norm import use_fast_norms
+from ..group_norm import use_fast_norms
 from .grow import grow
 from .library import Item, Library
 from .views import ViewBatches, Views

@@ -1,4 +1,4 @@
-"""Group norm and SiLU in one, for training on a CPU with channels last.
+"""Group norm, with SiLU where asked for, for training on a CPU with channels last.
 
 oneDNN's bfloat16 convolutions are three to five times as fast with channels last, but torch's own group norm is then several
 times slower. Here statistics are two sums per channel and the norm is one multiplication per value; what SiLU needs in the
@@ -12,30 +12,41 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-class NormSiLU(nn.Module):
-    """Stands in for `norm` followed by SiLU, with the same parameters."""
+class GroupNorm(nn.GroupNorm):
+    """torch's group norm of maps [n, c, h, w] or clips [n, c, f, h, w]; on a CPU best with channels last in memory, as it returns them."""
 
-    def __init__(self, norm: nn.GroupNorm) -> None:
-        super().__init__()
-        self.num_groups, self.eps = norm.num_groups, norm.eps
-        self.weight, self.bias = norm.weight, norm.bias
+    silu = False
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: [n, c, h, w], best with channels last; the same comes out."""
-        n, c, h, w = x.shape
-        tokens = x.permute(0, 2, 3, 1).reshape(n, h * w, c)
-        normed = NormSiLUFunction.apply(tokens, self.weight, self.bias, self.num_groups, self.eps)
-        return normed.view(n, h, w, c).permute(0, 3, 1, 2)
+        if x.device.type != "cpu":
+            x = super().forward(x)
+            return F.silu(x) if self.silu else x
+        last = x.movedim(1, -1)
+        tokens = last.reshape(last.shape[0], -1, last.shape[-1])
+        return NormFunction.apply(tokens, self.weight, self.bias, self.num_groups, self.eps, self.silu).view(last.shape).movedim(-1, 1)
 
 
-class NormSiLUFunction(torch.autograd.Function):
-    """silu(group_norm(x)) of [n, places, c].
+class NormSiLU(GroupNorm):
+    """Stands in for a norm followed by SiLU."""
+
+    silu = True
+
+    @classmethod
+    def of(cls, norm: nn.GroupNorm) -> "NormSiLU":
+        """With the same parameters."""
+        made = cls(norm.num_groups, norm.num_channels, norm.eps)
+        made.weight, made.bias = norm.weight, norm.bias
+        return made
+
+
+class NormFunction(torch.autograd.Function):
+    """group_norm(x), or silu of it, of [n, places, c].
 
     Sums are made in the type of x, whose rounding is no worse than that of x itself once each channel's mean is taken out.
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, groups: int, eps: float) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, groups: int, eps: float, silu: bool) -> Tensor:
         places, size = x.shape[1], x.shape[2] // groups
         x, centre = centred(x)
         rest = x.sum(1).float() / places
@@ -47,24 +58,25 @@ class NormSiLUFunction(torch.autograd.Function):
         mean = mean - centre.float()  # of the group, seen from the channel's centre
         shift = bias - mean * scale
         ctx.save_for_backward(x, weight, mean, inverse, scale, shift)
-        ctx.groups = groups
-        return F.silu(affine(x, scale, shift), inplace=True)
+        ctx.groups, ctx.silu = groups, silu
+        normed = affine(x, scale, shift)
+        return F.silu(normed, inplace=True) if silu else normed
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
         x, weight, mean, inverse, scale, shift = ctx.saved_tensors
         groups = ctx.groups
         count = x.shape[1] * (x.shape[2] // groups)
-        before = affine(x, scale, shift)
-        gradient = torch.ops.aten.silu_backward(gradients[0].to(x.dtype), before)  # of the norm's output
-        total = gradient.sum(1).float()
-        product = torch.mul(gradient, x, out=before).sum(1).float()
+        gradient = gradients[0].to(x.dtype)  # of the norm's output
+        if ctx.silu:
+            gradient = torch.ops.aten.silu_backward(gradient, affine(x, scale, shift))
+        total, product = gradient.sum(1).float(), (gradient * x).sum(1).float()
         along = (product - total * mean) * inverse  # n c: sum of gradient times normalised value
         # d/dx = scale * gradient - inverse / count * (A + normalised * B), A and B summed over a group
         slope = -inverse * inverse * over_groups(along * weight, groups) / count
         offset = -inverse * over_groups(total * weight, groups) / count - slope * mean
         result = affine(x, slope, offset).addcmul_(gradient, scale[:, None].to(x.dtype))
-        return result, along.sum(0), total.sum(0), None, None
+        return result, along.sum(0), total.sum(0), None, None, None
 
 
 def centred(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -88,6 +100,6 @@ def use_fast_norms(vae: nn.Module) -> None:
     """Let the ResNet blocks and the outputs of a diffusers VAE use `NormSiLU`; names and weights stay as they are."""
     for module in vae.modules():
         if hasattr(module, "norm1") and hasattr(module, "nonlinearity"):
-            module.norm1, module.norm2, module.nonlinearity = NormSiLU(module.norm1), NormSiLU(module.norm2), nn.Identity()
+            module.norm1, module.norm2, module.nonlinearity = NormSiLU.of(module.norm1), NormSiLU.of(module.norm2), nn.Identity()
         if hasattr(module, "conv_norm_out") and hasattr(module, "conv_act"):
-            module.conv_norm_out, module.conv_act = NormSiLU(module.conv_norm_out), nn.Identity()
+            module.conv_norm_out, module.conv_act = NormSiLU.of(module.conv_norm_out), nn.Identity()

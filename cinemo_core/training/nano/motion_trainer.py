@@ -1,0 +1,278 @@
+"""Trains nano's UNet and text encoder on camera moves at mixed sizes: python -m cinemo_core.training.nano.motion_trainer CONFIG.toml
+
+Every batch is made from its number alone, so a run that was stopped resumes exactly.
+"""
+
+import argparse
+import json
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from ...errors import CinemoError
+from ...models.cinemo.config import CinemoConfig
+from ...models.sd_unet.blocks import ResBlock
+from ...motion import BUCKETS, LEAST_MOTION_ID
+from ...schedule import alphas_cumprod
+from .. import network, objective, text
+from ..batches import Positions
+from ..checkpoints import Progress, find_checkpoints, save_checkpoint
+from ..config import Optimizer, Text, key, read_toml
+from ..frozen import Tokenizer
+from ..logs import LossLog, check_loss
+from ..optimiser import Slowed, make_ema, make_optimizers
+from ..precision import mixed_precision
+from ..procedural.dice import Dice
+from ..seeds import number
+from ..trainer import stop_signals
+from .camera_clips import Still, clip_of, draw_clip, read_stills
+from .gated_start import gated_start
+from .moves import WAYS, Move
+
+WATCHED = (981, 900, 700, 500, 300)  # timesteps
+FRAMES = 16
+
+
+@dataclass(frozen=True)
+class Motion:
+    """Sizes: width and height in latents, and how often each is drawn, as flat triples. late: share of timesteps from 600 on."""
+
+    train: str = key(path=True)
+    held_out: str = key(path=True)
+    sizes: tuple[int, ...] = key((24, 24, 1), low=1)
+    watched_size: int = key(24, low=4)
+    places: int = key(1152, low=64)
+    text_dropout: float = key(0.1, low=0.0, high=1.0)
+    late: float = key(0.5, low=0.0, high=1.0)
+    amounts: tuple[float, ...] = key((0.06, 0.12, 0.24), low=0.0)
+    watched: int = key(12, low=1)
+
+
+@dataclass(frozen=True)
+class UNetSizes:
+    multipliers: tuple[float, ...] = key((1.0, 2.0, 2.0), low=0.5)
+    res_blocks: tuple[int, ...] = key((1, 1, 1), low=1)
+    width: int = key(96, low=96)
+    heads: int = key(3, low=2)
+    motion_dim: int = key(32, low=2)
+
+    def config(self, context_dim: int) -> CinemoConfig:
+        up = tuple(1 for count in reversed(self.res_blocks) for _ in range(count + 1))
+        return CinemoConfig(
+            4, 4, self.width, self.multipliers, self.res_blocks, (1,) * sum(self.res_blocks), 1, up, context_dim, self.heads, self.motion_dim
+        )
+
+
+@dataclass(frozen=True)
+class MotionRun:
+    output: str = key(path=True)
+    steps: int = key(low=1)
+    seed: int = key(0, low=0)
+    decay: float = key(0.25, low=0.0, high=1.0)
+    precision: str = key("bf16", choices=("no", "bf16"))
+    log_every: int = key(20, low=1)
+    validate_every: int = key(250, low=1)
+    minutes: float = key(10.0, low=0.0)
+
+
+@dataclass(frozen=True)
+class MotionConfig:
+    data: Motion
+    run: MotionRun
+    unet: UNetSizes = UNetSizes()
+    text: Text = Text()
+    optimizer: Optimizer = field(default_factory=Optimizer)
+
+
+class Examples(NamedTuple):
+    """latents, noise: [b, f, 4, h, w] and [b, f - 1, 4, h, w]; timesteps, motion_ids: [b]; captions."""
+
+    latents: Tensor
+    noise: Tensor
+    timesteps: Tensor
+    motion_ids: Tensor
+    captions: list[str]
+
+
+class MotionBatches(Dataset):
+    """Batch `step`: clips of one size, about `places` latents to a frame of all of them."""
+
+    def __init__(self, stills: list[Still], options: Motion, seed: int) -> None:
+        self.stills, self.options, self.seed = stills, options, seed
+        triples = zip(options.sizes[::3], options.sizes[1::3], options.sizes[2::3], strict=True)
+        self.sizes = [(w, h) for w, h, often in triples for _ in range(often)]
+
+    def __getitem__(self, step: int) -> Examples:
+        options = self.options
+        dice = Dice(number(self.seed, "motion", step))
+        width, height = dice.choice(self.sizes)
+        clips = [draw_clip(dice, self.stills, width, height, FRAMES) for _ in range(max(1, options.places // (width * height)))]
+        latents = torch.stack([clip.latents for clip in clips])
+        noise = torch.randn(latents[:, 1:].shape, generator=torch.Generator().manual_seed(number(self.seed, "noise", step)))
+        timesteps = [dice.integer(600, 999) if dice.chance(options.late) else dice.integer(0, 999) for _ in clips]
+        captions = ["" if dice.chance(options.text_dropout) else clip.caption for clip in clips]
+        ids = [objective.motion_id_for_training(clip.ssim, "ssim") for clip in clips]
+        return Examples(latents, noise, torch.tensor(timesteps), torch.tensor(ids), captions)
+
+
+class MotionTrainee(torch.nn.Module):
+    """UNet and text encoder, and the loss: the error of u (see `gated_start`), which is that of the noise over alpha."""
+
+    def __init__(self, unet: Any, text_encoder: Any) -> None:
+        super().__init__()
+        self.unet, self.text_encoder = unet, text_encoder
+        self.register_buffer("alphas", alphas_cumprod(), persistent=False)
+
+    def forward(self, latents: Tensor, noise: Tensor, timesteps: Tensor, motion_ids: Tensor, tokens: Tensor) -> dict[str, Tensor]:
+        alphas = self.alphas[timesteps]
+        noisy = objective.add_noise(latents, noise, alphas, objective.RESIDUAL)
+        predicted = predict(self.unet, noisy.frames, timesteps, motion_ids, text.encode(self.text_encoder, tokens))
+        error = (predicted.float() - noise).square().mean(dim=(1, 2, 3, 4)) / alphas
+        energy = (latents[:, 1:] - latents[:, :1]).square().mean(dim=(1, 2, 3, 4))
+        # Strong motion would drown weak one; its root is between counting residuals alike and counting clips alike.
+        return {"loss": (error / (energy + 0.02).sqrt()).mean(), "error": error.mean().detach(), "energy": energy.mean()}
+
+
+def predict(unet: Any, frames: Tensor, timesteps: Tensor, motion_ids: Tensor, context: Tensor) -> Tensor:
+    """The noise of all frames but the first, [b, f - 1, 4, h, w]."""
+    count = frames.shape[1]
+    return unet(frames.flatten(0, 1), timesteps.repeat_interleave(count), context, motion_ids).unflatten(0, (-1, count))[:, 1:]
+
+
+def keep_embeddings_exact(unet: Any) -> None:
+    """Let the embeddings be computed in float32 also where the rest is bfloat16: the noise level is read off them."""
+    embeddings = [unet.time_embed, unet.motion_embed, *(m.emb_layers for m in unet.modules() if isinstance(m, ResBlock))]
+    for layer in embeddings:
+        layer.forward = exactly(layer.forward)
+
+
+def exactly(forward: Any) -> Any:
+    def run(x: Tensor) -> Tensor:
+        with torch.autocast(x.device.type, enabled=False):
+            return forward(x.float())
+
+    return run
+
+
+@torch.no_grad()
+def explained(unet: Any, encoder: Any, tokenizer: Tokenizer, stills: list[Still], options: Motion) -> dict[str, float]:
+    """Share of the residual's energy that one prediction explains, by timestep, on moves over held-out stills.
+
+    A mean over clips of 1 - squared error / energy; caption and measured bucket are given.
+    """
+    clips = []
+    dice = Dice(0)
+    while len(clips) < options.watched:
+        still, caption = stills[len(clips) % len(stills)], tuple(WAYS)[len(clips) % len(WAYS)]
+        move = Move(caption, options.amounts[len(clips) // len(WAYS) % len(options.amounts)])
+        clip = clip_of(dice, still, move, options.watched_size, options.watched_size, FRAMES)
+        if clip is None:
+            stills = stills[1:] + stills[:1]
+            continue
+        clips.append(clip)
+    alphas = alphas_cumprod()
+    found: dict[str, float] = {}
+    for t in WATCHED:
+        shares = []
+        for i, clip in enumerate(clips):
+            latents = clip.latents[None]
+            noise = torch.randn(latents[:, 1:].shape, generator=torch.Generator().manual_seed(i))
+            alpha = alphas[t][None]
+            noisy = objective.add_noise(latents, noise, alpha, objective.RESIDUAL)
+            ids = torch.tensor([objective.motion_id_for_training(clip.ssim, "ssim")])
+            context = text.encode(encoder, tokenizer([clip.caption]))
+            predicted = predict(unet, noisy.frames, torch.tensor([t]), ids, context)
+            residual = latents[:, 1:] - latents[:, :1]
+            x = noisy.frames[:, 1:] - latents[:, :1]
+            guess = (x - (1 - alpha).sqrt() * predicted) / alpha.sqrt()
+            shares.append(1 - ((guess - residual).square().sum() / residual.square().sum()).item())
+        found[str(t)] = round(sum(shares) / len(shares), 4)
+    return found
+
+
+def train(config: MotionConfig) -> bool:
+    """Train, from the last checkpoint if there is one. Returns whether the run is finished."""
+    from accelerate import Accelerator
+
+    options, output = config.run, Path(config.run.output)
+    accelerator = Accelerator(mixed_precision=mixed_precision(options.precision), step_scheduler_with_optimizer=False)
+    tokenizer = Tokenizer("")
+    encoder = text.from_scratch(config.text.config(), number(options.seed, "text"))
+    unet = network.from_scratch(config.unet.config(config.text.width), number(options.seed, "unet"))
+    if not gated_start(unet, number(options.seed, "level") % 1000):
+        raise CinemoError("The UNet's outermost level must be 96 wide and have attention.")
+    keep_embeddings_exact(unet)
+    trainee = MotionTrainee(unet, encoder)
+    optimizers = make_optimizers(config.optimizer, trainee, accelerator.device, [Slowed(encoder, config.optimizer.text_rate)], network.matrices(unet))
+    down = max(1.0, options.decay * options.steps)
+    warmup = max(1, config.optimizer.warmup)
+    schedules = [
+        torch.optim.lr_scheduler.LambdaLR(o, lambda step: min(1.0, (step + 1) / warmup, max(0.0, (options.steps - step) / down)))
+        for o in optimizers
+    ]
+    progress = Progress()
+    prepared, *optimizers = accelerator.prepare(trainee, *optimizers)
+    parameters = [p for p in prepared.parameters() if p.requires_grad]
+    ema = make_ema(config.optimizer.ema, parameters, accelerator)
+    accelerator.register_for_checkpointing(progress, *schedules, *([ema] if ema else []))
+    if found := find_checkpoints(output):
+        accelerator.load_state(str(found[-1]))
+    output.mkdir(parents=True, exist_ok=True)
+    log = LossLog(output)
+    log.resume(progress.step)
+    held_out = read_stills(Path(config.data.held_out))
+
+    batches = MotionBatches(read_stills(Path(config.data.train)), config.data, options.seed)
+    saved, sums, counted = time.monotonic(), {"loss": 0.0, "error": 0.0, "energy": 0.0}, 0
+    with stop_signals() as stop:
+        for batch in DataLoader(batches, batch_size=None, sampler=Positions(progress.step, options.steps)):
+            with accelerator.autocast():
+                out = prepared(batch.latents, batch.noise, batch.timesteps, batch.motion_ids, tokenizer(batch.captions))
+            accelerator.backward(out["loss"])
+            accelerator.clip_grad_norm_(parameters, config.optimizer.clip_norm or float("inf"))
+            for optimizer, schedule in zip(optimizers, schedules, strict=True):
+                optimizer.step()
+                optimizer.zero_grad()
+                schedule.step()
+            if ema:
+                ema.step(parameters)
+            progress.step += 1
+            sums, counted = {name: value + out[name].item() for name, value in sums.items()}, counted + 1
+            if progress.step % options.log_every == 0:
+                check_loss(sums["loss"], progress.step)
+                log.add(step=progress.step, cpu=time.process_time(), wall=time.time(), **{name: v / counted for name, v in sums.items()})
+                sums, counted = dict.fromkeys(sums, 0.0), 0
+            if stop.asked or progress.step == options.steps or time.monotonic() - saved > 60 * options.minutes:
+                save_checkpoint(accelerator, output, progress.step, 2)
+                saved = time.monotonic()
+            if stop.asked:
+                return progress.step == options.steps
+            if progress.step % options.validate_every == 0 or progress.step == options.steps:
+                if ema:
+                    ema.store(parameters)
+                    ema.copy_to(parameters)
+                log.add(step=progress.step, explained=explained(unet, encoder, tokenizer, held_out, config.data))  # type: ignore[arg-type]
+                if ema:
+                    ema.restore(parameters)
+    return True
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m cinemo_core.training.nano.motion_trainer", description="Train nano's UNet.")
+    parser.add_argument("config", type=Path, metavar="CONFIG.toml", help="what to train; nano/motion.toml is the recipe's")
+    try:
+        train(read_toml(parser.parse_args(arguments).config, MotionConfig))
+    except (CinemoError, OSError) as error:
+        print(f"motion: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
