@@ -16,7 +16,7 @@ The constants must be large for the copy to be exact, so layers that would read 
 """
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -28,8 +28,17 @@ from ..models.sd_unet.blocks import Downsample, SpatialTransformer
 from ..models.sd_unet.config import NORM_GROUPS
 
 GROUP = 3  # channels of a normalisation group: +X_c, -X_c, constant
-# Of the constant, its mean over the group, and the deviation of (x, -x, constant) for x around 1; exact in half precision.
-CONSTANT, MEAN, DEVIATION = 210.0, 70.0, 99.0
+
+
+class Reference(NamedTuple):
+    """The constant of a group, its mean over the group, and the deviation of (x, -x, constant) for x around 1; exact in half precision."""
+
+    constant: float
+    mean: float
+    deviation: float
+
+
+REFERENCE = Reference(210.0, 70.0, 99.0)
 TOKEN_CONSTANT = 480.0  # the same within a token, for its LayerNorms
 BIAS_PER_FRAME, FUTURE = 6.0, -150.0  # of the position bias
 PAIR, TURN = 3, 19.0  # the rotary pair whose angle grows to about 150 degrees over 16 frames; the length of query and key in it
@@ -126,14 +135,14 @@ def look_at_first_frame(unet: CinemoUNet) -> None:
             module.relative_attention_bias.weight[:, 0] = look_back()
 
 
-def split_input(held: Held, conv: Any, channels: int) -> None:
+def split_input(held: Held, conv: Any, channels: int, reference: Reference = REFERENCE) -> None:
     """Step 1."""
     for c in range(channels):
         plus, minus, constant = group(c)
         held.only(conv, plus, c, 1.0)
         held.only(conv, minus, c, -1.0)
         held.only(conv, constant, c, 0.0)
-        held.set(conv.bias, constant, CONSTANT)
+        held.set(conv.bias, constant, reference.constant)
 
 
 def keep_constants_out(held: Held, unet: CinemoUNet, channels: int) -> None:
@@ -217,24 +226,24 @@ def of_tokens(channels: int, width: int) -> tuple[float, float]:
     return mean, math.sqrt(TOKEN_CONSTANT**2 * channels / width - mean**2)
 
 
-def join_output(held: Held, out: Any, channels: int) -> None:
+def join_output(held: Held, out: Any, channels: int, reference: Reference = REFERENCE) -> None:
     """Step 4. What the network adds to the noise, it adds to the groups or by other channels."""
     norm, _, conv = out
-    make_linear(held, norm, channels, 0.0)
+    make_linear(held, norm, channels, 0.0, reference)
     for c in range(channels):
         plus, minus, _ = group(c)
         held.set(conv.weight, (c, plus, *centre(conv)), 1.0)
         held.set(conv.weight, (c, minus, *centre(conv)), -1.0)
 
 
-def make_linear(held: Held, norm: Any, channels: int, constant: float) -> None:
+def make_linear(held: Held, norm: Any, channels: int, constant: float, reference: Reference = REFERENCE) -> None:
     """Let a norm pass on the values of the groups, and this in place of their constants."""
     for c in range(channels):
-        plus, minus, reference = group(c)
-        held.set(norm.weight, [plus, minus], DEVIATION)
-        held.set(norm.bias, [plus, minus], MEAN)
-        held.set(norm.weight, reference, 0)
-        held.set(norm.bias, reference, constant)
+        plus, minus, third = group(c)
+        held.set(norm.weight, [plus, minus], reference.deviation)
+        held.set(norm.bias, [plus, minus], reference.mean)
+        held.set(norm.weight, third, 0)
+        held.set(norm.bias, third, constant)
 
 
 def look_back() -> Tensor:

@@ -4,6 +4,7 @@ Each picture is encoded once, large; what a frame sees is read between its laten
 picture, moved in the same way.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +19,8 @@ from ..procedural.dice import Dice
 from .moves import WAYS, Move, latent_clip, place_view
 
 PAIRS = 3  # of frames that a clip is scored on
-LEAST, MOST = 0.03, 0.5  # amount of a move, over the whole clip
-NEAREST = 1.25  # latents of the picture to one of the clip, at most, where a zoom is the farthest
+PANS, ZOOMS = (0.03, 0.5), (0.06, 0.8)  # least and greatest amount of a move, over the whole clip
+COARSEST = 1.25  # latents of the picture to one of the clip's first frame, at most
 
 
 class CameraClip(NamedTuple):
@@ -44,11 +45,15 @@ def read_stills(path: Path) -> list[Still]:
     return [Still(row["name"], row["latents"], row["decoded"]) for row in table]
 
 
-def draw_clip(dice: Dice, stills: Sequence[Still], width: int, height: int, frames: int, captions: Sequence[str] = tuple(WAYS)) -> CameraClip:
+def draw_clip(
+    dice: Dice, stills: Sequence[Still], width: int, height: int, frames: int, captions: Sequence[str] = tuple(WAYS)
+) -> CameraClip:
     """A move over one of the stills, seen at this size in latents."""
     while True:
         still = dice.choice(stills)
-        move = Move(dice.choice(captions), LEAST * (MOST / LEAST) ** dice.uniform(0, 1))
+        caption = dice.choice(captions)
+        least, most = ZOOMS if "zooms" in caption else PANS
+        move = Move(caption, least * (most / least) ** dice.uniform(0, 1))
         clip = clip_of(dice, still, move, width, height, frames)
         if clip is not None:
             return clip
@@ -57,10 +62,9 @@ def draw_clip(dice: Dice, stills: Sequence[Still], width: int, height: int, fram
 def clip_of(dice: Dice, still: Still, move: Move, width: int, height: int, frames: int) -> CameraClip | None:
     """None where the still is too small for this move."""
     rows, columns = still.latents.shape[1:]
-    zooms = move.caption.endswith(("in", "out"))
-    # The first view is as fine as the picture, or so that a zoom stays about as fine in the mean.
-    finest = {"in": move.amount / 2, "out": -move.amount / 2}.get(move.caption.rpartition(" ")[2], 0.0) if zooms else 0.0
-    scale = min(NEAREST, 2.718281828**finest)
+    # The first view is as fine as the picture; a zoom is so in its middle.
+    coarser = WAYS[move.caption][2] * move.amount / 2
+    scale = min(COARSEST, math.exp(coarser))
     view = place_view(dice, move, width * scale / columns, height * scale / rows)
     if view is None:
         return None

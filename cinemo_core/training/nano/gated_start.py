@@ -1,14 +1,17 @@
 """A start from scratch in which the network learns motion at its own size, at every noise level.
 
-The network shall give the noise. With residual r, noise e and x = X_t - z0 = s r + sqrt(1 - s^2) e, where s is the root of the
-product of (1 - beta), the noise is x + s u, with u = -r + k e and k between 0 (all noise) and 1 (none). So u is about as large
-at every timestep, but at timestep 900 it counts 0.016 in the noise, less than a step of the last layers moves them. Here the
-weights begin with, and hold, these parts; nothing is added to the network:
+The network shall give the noise e. With residual r, x = X_t - z0 = s r + q e, where s^2 is the product of (1 - beta) and
+s^2 + q^2 = 1. For residuals of deviation d, the best guess from x alone and what is left to learn are (arXiv 2206.00364, Table 1)
+
+    e = a x - b F,    a = q / (s^2 d^2 + q^2),    b = s d / sqrt(s^2 d^2 + q^2),
+
+and F has unit size at every timestep. At timestep 900 it counts 0.01 in e, less than a step of the last layers moves them. Here
+the weights begin with, and hold, these parts; nothing is added to the network:
 
 1. x passes as in `pass_through`: +X_c, -X_c and a constant are a normalisation group, temporal attention takes z0 out.
-2. s comes out of the time embedding: a few of its channels are held, and a row that reads s off them, by least squares.
-3. The last feed-forward multiplies: gelu(g) - gelu(-g) = g, so two of its units give s u. What else the network could add to the
-   noise is held at zero, so all that is learnt is u.
+2. a - 1 and b come out of the time embedding: a few of its channels are held, and rows that read both off them, by least squares.
+3. The last feed-forward multiplies: gelu(g) - gelu(-g) = g, so two of its units give b F, two more (a - 1) x. What else the
+   network could add to the noise is held at zero, so all that is learnt is F.
 4. The first transformer writes z0 and the size of x at each place into every frame: what moves is there to be moved, and
    frame 0, where x is nothing, can be told from the others.
 """
@@ -25,14 +28,11 @@ from ...models.cinemo.positions import NUM_BUCKETS
 from ...models.cinemo.unet import CinemoUNet
 from ...models.sd_unet.embeddings import sinusoid
 from ...schedule import alphas_cumprod
-from ..network import zero
 from ..pass_through import (
-    CONSTANT,
-    DEVIATION,
     FUTURE,
     GROUP,
-    MEAN,
     Held,
+    Reference,
     allows,
     centre,
     group,
@@ -45,10 +45,11 @@ from ..pass_through import (
     take_skip,
 )
 
+REFERENCE = Reference(1224.0, 408.0, 577.0)  # 408 / 577 is the root of 1/2 to 2e-6, so the norms add next to nothing
 TOKEN_CONSTANT = 1920.0  # of the first and the last transformer: large against what their tokens learn, exact in half precision
 LEVEL_CHANNELS = 32  # of the time embedding that s is read from
 SLOW = 28  # of its frequencies, the first that turns less than a few times over all timesteps
-GAIN = 10.0  # of the gate
+SPREAD = 0.6  # d
 ENERGY = 0.25
 LOOKING = 2.0  # times the position bias of `pass_through`: what leaks in from other frames is then below 1e-5
 PAIR, TURN = 4, 40.0  # the rotary pair that turns by a tenth a frame, up to 31 frames; the length of query and key in it
@@ -74,7 +75,7 @@ def held_parts(unet: CinemoUNet, seed: int) -> Held:
     """Parts 1 to 4."""
     held, channels = Held(), unet.config.in_channels
     first, begin, last = (list(block.children()) for block in (unet.input_blocks[0], unet.input_blocks[1], unet.output_blocks[-1]))
-    split_input(held, first[0], channels)
+    split_input(held, first[0], channels, REFERENCE)
     keep_constants_out(held, unet, channels)
     for block in (begin[0], last[0]):
         keep_rows(held, block.out_layers[3], range(GROUP * channels))
@@ -84,13 +85,22 @@ def held_parts(unet: CinemoUNet, seed: int) -> Held:
     take_skip(held, last[0], channels)
     read_level(held, unet, last[0], channels, seed)
     gate_output(held, last[1], channels)
-    join_output(held, unet.out, channels)
+    join_output(held, unet.out, channels, REFERENCE)
     nothing_else(held, unet.out[2], channels)
     return held
 
 
-def level_features(unet: CinemoUNet, seed: int) -> tuple[Tensor, ...]:
-    """Weights of the held part of the time embedding, exact in half precision: two layers, and the row that reads s off them."""
+def gates() -> tuple[Tensor, Tensor]:
+    """a - 1 and b at every timestep, [1000] each."""
+    alphas = alphas_cumprod().double()
+    size = alphas * SPREAD**2 + 1 - alphas
+    return (1 - alphas).sqrt() / size - 1, alphas.sqrt() * SPREAD / size.sqrt()
+
+
+def level_features(unet: CinemoUNet, seed: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Weights of the held part of the time embedding, exact in half precision: two layers and their biases, and the rows that
+    read the gates off them, [2, LEVEL_CHANNELS + 1].
+    """
     generator = torch.Generator().manual_seed(seed)
     width, n = unet.config.model_channels, LEVEL_CHANNELS
     half = width // 2
@@ -99,19 +109,19 @@ def level_features(unet: CinemoUNet, seed: int) -> tuple[Tensor, ...]:
     second = torch.randn(n, n, generator=generator) * (1.5 / n**0.5)
     biases = torch.randn(2, n, generator=generator)
     first, second, biases = (t.half().double() for t in (first, second, biases))
-    level = alphas_cumprod().sqrt().double()
-    seen = sinusoid(torch.arange(len(level)), width).double()
+    wanted = torch.stack(gates(), dim=1)
+    seen = sinusoid(torch.arange(len(wanted)), width).double()
     features = F.silu(F.silu(seen @ first.T + biases[0]) @ second.T + biases[1])
-    features = torch.cat([features, torch.ones(len(level), 1, dtype=features.dtype)], dim=1)
-    weight = 1 / (level + 0.003)[:, None]  # relative errors count
+    features = torch.cat([features, torch.ones(len(wanted), 1, dtype=features.dtype)], dim=1)
+    weight = 1 / (wanted[:, 1:] + 0.003)  # an error counts as much as it does in F
     normal = (features * weight).T @ (features * weight) + 0.01 * torch.eye(n + 1, dtype=features.dtype)
-    row = torch.linalg.solve(normal, (features * weight).T @ (level[:, None] * weight))[:, 0]
-    return first.float(), second.float(), biases.float(), row.half().float()
+    rows = torch.linalg.solve(normal, (features * weight).T @ (wanted * weight)).T
+    return first.float(), second.float(), biases.float(), rows.half().float()
 
 
 def read_level(held: Held, unet: CinemoUNet, block: Any, channels: int, seed: int) -> None:
-    """Part 2: the group behind those of X holds s, -s and a constant when the last ResBlock is done."""
-    first, second, biases, row = level_features(unet, seed)
+    """Part 2: each of the two groups behind those of X holds a gate, its negative and a constant when the last ResBlock is done."""
+    first, second, biases, readings = level_features(unet, seed)
     n = LEVEL_CHANNELS
     own = slice(0, n)
     into, out_of = unet.time_embed[0], unet.time_embed[2]
@@ -123,26 +133,33 @@ def read_level(held: Held, unet: CinemoUNet, block: Any, channels: int, seed: in
     held.set(unet.motion_embed[2].weight, own, 0)
     held.set(unet.motion_embed[2].bias, own, 0)
 
-    plus, minus, reference = rows = group(channels)
-    for layer in (block.in_layers[2], block.out_layers[3], block.skip_connection):
-        held.set(layer.weight, list(rows), 0)
-        held.set(layer.bias, list(rows), 0)
-    embedding = block.emb_layers[1]
-    held.set(embedding.weight, list(rows), 0)
-    held.set(embedding.bias, list(rows), 0)
-    for place, sign in ((plus, 1), (minus, -1)):
-        held.set(embedding.weight, (place, own), sign * row[:-1])
-        held.set(embedding.bias, place, sign * row[-1])
-    held.set(block.in_layers[2].bias, reference, CONSTANT)
-    norm, conv = block.out_layers[0], block.out_layers[3]
-    held.set(norm.weight, [plus, minus], DEVIATION)
-    held.set(norm.bias, [plus, minus], MEAN)
+    embedding, norm, conv = block.emb_layers[1], block.out_layers[0], block.out_layers[3]
+    for reading, place in zip(readings, gate_groups(channels), strict=True):
+        plus, minus, reference = rows = group(place)
+        for layer in (block.in_layers[2], conv, block.skip_connection, embedding):
+            keep_rows(held, layer, rows)
+        for row, sign in ((plus, 1), (minus, -1)):
+            held.set(embedding.weight, (row, own), sign * reading[:-1])
+            held.set(embedding.bias, row, sign * reading[-1])
+            held.set(conv.weight, (row, plus, *centre(conv)), sign)
+            held.set(conv.weight, (row, minus, *centre(conv)), -sign)
+        held.set(block.in_layers[2].bias, reference, REFERENCE.constant)
+        held.set(conv.bias, reference, REFERENCE.constant)
+        pass_group(held, norm, place)
+
+
+def gate_groups(channels: int) -> tuple[int, int]:
+    """Groups of a - 1 and of b."""
+    return channels, channels + 1
+
+
+def pass_group(held: Held, norm: Any, place: int) -> None:
+    """Let a norm pass on a group's value and its negative, and nothing in place of its constant."""
+    plus, minus, reference = group(place)
+    held.set(norm.weight, [plus, minus], REFERENCE.deviation)
+    held.set(norm.bias, [plus, minus], REFERENCE.mean)
     held.set(norm.weight, reference, 0)
     held.set(norm.bias, reference, 0)
-    for place, sign in ((plus, 1), (minus, -1)):
-        held.set(conv.weight, (place, plus, *centre(conv)), sign)
-        held.set(conv.weight, (place, minus, *centre(conv)), -sign)
-    held.set(conv.bias, reference, CONSTANT)
 
 
 def take_first_frame(held: Held, transformer: Any, channels: int, kept: int) -> list[list[int]]:
@@ -152,7 +169,7 @@ def take_first_frame(held: Held, transformer: Any, channels: int, kept: int) -> 
     """
     places = [list(range(i * channels, (i + 1) * channels)) for i in range(4)]
     value, opposite, negative, constant = places
-    make_linear(held, transformer.norm, channels, TOKEN_CONSTANT)
+    make_linear(held, transformer.norm, channels, TOKEN_CONSTANT, REFERENCE)
     held.ignore(transformer.proj_in, [group(c)[2] for c in range(channels)])
     held.ignore(transformer.proj_out, constant)
     for c in range(channels):
@@ -187,7 +204,7 @@ def take_first_frame(held: Held, transformer: Any, channels: int, kept: int) -> 
 
 
 def write_first_frame(held: Held, transformer: Any, channels: int) -> None:
-    """Part 4: z0 goes to the channels behind those of X and of s, the mean of x squared to the next."""
+    """Part 4: z0 goes to channels of its own, and so does the mean of x squared."""
     energy = 4 * channels
     value, opposite, negative, _ = take_first_frame(held, transformer, channels, energy + 1)
     feed_forward = transformer.transformer_blocks[0].ff.net
@@ -209,34 +226,39 @@ def write_first_frame(held: Held, transformer: Any, channels: int) -> None:
 
 
 def first_frame_channels(channels: int) -> list[int]:
-    """Of the outermost level, behind those of X and of s: z0, and the mean of x squared."""
-    return list(range(GROUP * (channels + 1), GROUP * (channels + 1) + channels + 1))
+    """Of the outermost level, behind those of X and of the gates: z0, and the mean of x squared."""
+    first = GROUP * (max(gate_groups(channels)) + 1)
+    return list(range(first, first + channels + 1))
 
 
 def gate_output(held: Held, transformer: Any, channels: int) -> None:
-    """Part 3: behind the places of `take_first_frame`, u and -u, which train, and s and -s."""
+    """Part 3. Behind the places of `take_first_frame`: -F and F, which train, and the gates, each with its negative."""
     first = 4 * channels
-    u, minus_u = (list(range(first + i * channels, first + (i + 1) * channels)) for i in (0, 1))
-    s, minus_s = first + 2 * channels, first + 2 * channels + 1
-    _, _, negative, _ = take_first_frame(held, transformer, channels, minus_s + 1)
+    learnt, opposed = (list(range(first + i * channels, first + (i + 1) * channels)) for i in (0, 1))
+    tokens = first + 2 * channels
+    value, opposite, negative, _ = take_first_frame(held, transformer, channels, tokens + 4)
     feed_forward = transformer.transformer_blocks[0].ff.net
-    plus, minus, reference = group(channels)
-    norm = transformer.norm
-    held.set(norm.weight, [plus, minus], DEVIATION)
-    held.set(norm.bias, [plus, minus], MEAN)
-    held.set(norm.weight, reference, 0)
-    held.set(norm.bias, reference, 0)
-    held.only(transformer.proj_in, s, plus, 1.0)
-    held.only(transformer.proj_in, minus_s, minus, 1.0)
+    into = feed_forward[0].proj
     for layer in (feed_forward[2], *attention_outputs(transformer)):
-        keep_rows(held, layer, [s, minus_s])
+        keep_rows(held, layer, range(tokens, tokens + 4))
+    for i, place in enumerate(gate_groups(channels)):
+        pass_group(held, transformer.norm, place)
+        plus, minus, _ = group(place)
+        held.only(transformer.proj_in, tokens + 2 * i, plus, 1.0)
+        held.only(transformer.proj_in, tokens + 2 * i + 1, minus, 1.0)
+
+    units = iter(range(4 * channels))
     for c in range(channels):
-        for unit, sign in ((2 * c, 0.5), (2 * c + 1, -0.5)):
-            held.only(feed_forward[0].proj, unit, u[c], 0.5)
-            held.set(feed_forward[0].proj.weight, (unit, minus_u[c]), -0.5)
-            held.only(feed_forward[0].proj, unit + gate_offset(feed_forward), s, sign * GAIN)
-            held.set(feed_forward[0].proj.weight, (unit + gate_offset(feed_forward), minus_s), -sign * GAIN)
-            held.set(feed_forward[2].weight, (negative[c], unit), 2 * sign / GAIN)
+        for gate, parts in ((tokens, ((value[c], 0.5), (opposite[c], -0.5), (negative[c], 1.0))),
+                            (tokens + 2, ((learnt[c], 0.5), (opposed[c], -0.5)))):  # fmt: skip
+            for sign in (1, -1):
+                unit = next(units)
+                keep_rows(held, into, [unit, unit + gate_offset(feed_forward)])
+                for column, weight in parts:
+                    held.set(into.weight, (unit, column), weight)
+                held.set(into.weight, (unit + gate_offset(feed_forward), gate), 0.5 * sign)
+                held.set(into.weight, (unit + gate_offset(feed_forward), gate + 1), -0.5 * sign)
+                held.set(feed_forward[2].weight, (negative[c], unit), sign)
     keep_rows(held, transformer.proj_out, range(GROUP * channels))
     for c in range(channels):
         held.set(transformer.proj_out.weight, (group(c)[0], negative[c]), 1.0)
@@ -263,7 +285,7 @@ def make_norms_linear(unet: CinemoUNet) -> None:
 
 @torch.no_grad()
 def quiet(unet: CinemoUNet) -> None:
-    """u begins as nothing."""
+    """F begins as nothing."""
     transformer: Any = list(unet.output_blocks[-1].children())[1]
     first = 4 * unet.config.in_channels
     places = slice(first, first + 2 * unet.config.in_channels)

@@ -12,7 +12,7 @@ NOISE = 0.02  # in deviations of a tensor
 
 
 @torch.no_grad()
-def grow(network: torch.nn.Module, weights: Mapping[str, Tensor], generator: torch.Generator) -> None:
+def grow(network: torch.nn.Module, weights: Mapping[str, Tensor], generator: torch.Generator, noise: float = NOISE) -> None:
     """Give a diffusers VAE the function of narrower weights; each of its widths must be a multiple of theirs.
 
     Where a block of the wider network changes the width and the narrower one did not, its skip connection begins as the copy.
@@ -28,7 +28,7 @@ def grow(network: torch.nn.Module, weights: Mapping[str, Tensor], generator: tor
         if ".to_q." in name:  # products of queries and keys grow with the width, and are divided by its root only
             grown[name] *= (source.shape[0] / target.shape[0]) ** 0.5
         if source.shape != target.shape and target.ndim > 1:
-            grown[name] += NOISE * grown[name].std() * torch.randn(target.shape, generator=generator)
+            grown[name] += noise * grown[name].std() * torch.randn(target.shape, generator=generator)
     network.load_state_dict(grown)
 
 

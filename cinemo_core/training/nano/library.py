@@ -51,7 +51,9 @@ class Library:
         if not self.index.is_file():
             build(folder, self.index)
         table = json.loads(self.index.read_text(encoding="utf-8"))
-        self.items = [Item(row["name"], folder / f"{row['name']}.npy", row["frames"], row["width"], row["height"]) for row in table["items"]]
+        self.items = [
+            Item(row["name"], folder / f"{row['name']}.npy", row["frames"], row["width"], row["height"]) for row in table["items"]
+        ]
         self.alike: dict[str, str] = table["alike"]
 
     @cached_property

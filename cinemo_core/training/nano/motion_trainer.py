@@ -4,7 +4,6 @@ Every batch is made from its number alone, so a run that was stopped resumes exa
 """
 
 import argparse
-import json
 import sys
 import time
 from dataclasses import dataclass, field
@@ -18,7 +17,6 @@ from torch.utils.data import DataLoader, Dataset
 from ...errors import CinemoError
 from ...models.cinemo.config import CinemoConfig
 from ...models.sd_unet.blocks import ResBlock
-from ...motion import BUCKETS, LEAST_MOTION_ID
 from ...schedule import alphas_cumprod
 from .. import network, objective, text
 from ..batches import Positions
@@ -32,7 +30,7 @@ from ..procedural.dice import Dice
 from ..seeds import number
 from ..trainer import stop_signals
 from .camera_clips import Still, clip_of, draw_clip, read_stills
-from .gated_start import gated_start
+from .gated_start import gated_start, gates
 from .moves import WAYS, Move
 
 WATCHED = (981, 900, 700, 500, 300)  # timesteps
@@ -65,7 +63,17 @@ class UNetSizes:
     def config(self, context_dim: int) -> CinemoConfig:
         up = tuple(1 for count in reversed(self.res_blocks) for _ in range(count + 1))
         return CinemoConfig(
-            4, 4, self.width, self.multipliers, self.res_blocks, (1,) * sum(self.res_blocks), 1, up, context_dim, self.heads, self.motion_dim
+            4,
+            4,
+            self.width,
+            self.multipliers,
+            self.res_blocks,
+            (1,) * sum(self.res_blocks),
+            1,
+            up,
+            context_dim,
+            self.heads,
+            self.motion_dim,
         )
 
 
@@ -85,8 +93,8 @@ class MotionRun:
 class MotionConfig:
     data: Motion
     run: MotionRun
-    unet: UNetSizes = UNetSizes()
-    text: Text = Text()
+    unet: UNetSizes = field(default_factory=UNetSizes)
+    text: Text = field(default_factory=Text)
     optimizer: Optimizer = field(default_factory=Optimizer)
 
 
@@ -122,18 +130,19 @@ class MotionBatches(Dataset):
 
 
 class MotionTrainee(torch.nn.Module):
-    """UNet and text encoder, and the loss: the error of u (see `gated_start`), which is that of the noise over alpha."""
+    """UNet and text encoder, and the loss: the error of F (see `gated_start`)."""
 
     def __init__(self, unet: Any, text_encoder: Any) -> None:
         super().__init__()
         self.unet, self.text_encoder = unet, text_encoder
         self.register_buffer("alphas", alphas_cumprod(), persistent=False)
+        self.register_buffer("gate", gates()[1].float(), persistent=False)
 
     def forward(self, latents: Tensor, noise: Tensor, timesteps: Tensor, motion_ids: Tensor, tokens: Tensor) -> dict[str, Tensor]:
         alphas = self.alphas[timesteps]
         noisy = objective.add_noise(latents, noise, alphas, objective.RESIDUAL)
         predicted = predict(self.unet, noisy.frames, timesteps, motion_ids, text.encode(self.text_encoder, tokens))
-        error = (predicted.float() - noise).square().mean(dim=(1, 2, 3, 4)) / alphas
+        error = (predicted.float() - noise).square().mean(dim=(1, 2, 3, 4)) / self.gate[timesteps].square()
         energy = (latents[:, 1:] - latents[:, :1]).square().mean(dim=(1, 2, 3, 4))
         # Strong motion would drown weak one; its root is between counting residuals alike and counting clips alike.
         return {"loss": (error / (energy + 0.02).sqrt()).mean(), "error": error.mean().detach(), "energy": energy.mean()}
@@ -209,7 +218,9 @@ def train(config: MotionConfig) -> bool:
         raise CinemoError("The UNet's outermost level must be 96 wide and have attention.")
     keep_embeddings_exact(unet)
     trainee = MotionTrainee(unet, encoder)
-    optimizers = make_optimizers(config.optimizer, trainee, accelerator.device, [Slowed(encoder, config.optimizer.text_rate)], network.matrices(unet))
+    optimizers = make_optimizers(
+        config.optimizer, trainee, accelerator.device, [Slowed(encoder, config.optimizer.text_rate)], network.matrices(unet)
+    )
     down = max(1.0, options.decay * options.steps)
     warmup = max(1, config.optimizer.warmup)
     schedules = [

@@ -21,17 +21,17 @@ from ...checkpoint import read_state_dict
 from ...errors import CinemoError
 from ...folder import find_weights
 from ...media.pictures import cover
-from ..autoencoder.network import PATCH, RGB_OF_LATENT, make_vae, measure_scale, psnr, set_scale, side_by_side, write_vae
 from ..autoencoder.config import Network
+from ..autoencoder.network import PATCH, RGB_OF_LATENT, make_vae, measure_scale, psnr, set_scale, side_by_side, write_vae
 from ..batches import Positions
 from ..checkpoints import Progress, find_checkpoints, save_checkpoint
 from ..config import Optimizer, key, read_toml
+from ..group_norm import use_fast_norms
 from ..logs import LossLog, check_loss
 from ..optimiser import make_ema, make_optimizer
 from ..precision import mixed_precision
 from ..seeds import number
 from ..trainer import stop_signals
-from ..group_norm import use_fast_norms
 from .grow import grow
 from .library import Item, Library
 from .views import ViewBatches, Views
@@ -71,7 +71,7 @@ class SharpConfig:
     run: SharpRun
     library: str = key(path=True)
     start: str = key(path=True)
-    model: Network = Network()
+    model: Network = field(default_factory=Network)
     loss: Losses = Losses()
     optimizer: Optimizer = field(default_factory=Optimizer)
 
@@ -101,7 +101,13 @@ class Equivariant(nn.Module):
         preview = torch.einsum("bchw,cr->brhw", mean, self.rgb_of_latent) - F.avg_pool2d(pictures, PATCH)
         colours = F.avg_pool2d(error, PATCH).abs().mean()
         kl = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).mean()
-        loss = error.abs().mean() + squared.sqrt().mean() + losses.edges * edges + losses.colours * colours + losses.preview * preview.square().mean()
+        loss = (
+            error.abs().mean()
+            + squared.sqrt().mean()
+            + losses.edges * edges
+            + losses.colours * colours
+            + losses.preview * preview.square().mean()
+        )
         return {"loss": loss + losses.kl * kl, "psnr": (-10 * (squared.detach() / 4).log10()).mean()}
 
 

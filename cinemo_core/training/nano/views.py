@@ -87,7 +87,9 @@ class ViewBatches(torch.utils.data.Dataset):
             x, y = dice.uniform(0, width - w), dice.uniform(0, height - h)
             inner = (x, y, x + w, y + h)
         flipped = dice.chance(0.5)
-        encoded, wanted = (cut(pixels, part, to, flipped) for part, to in ((box, (width, height)), (inside(box, inner, width, height), size)))
+        encoded, wanted = (
+            cut(pixels, part, to, flipped) for part, to in ((box, (width, height)), (inside(box, inner, width, height), size))
+        )
         if flipped:
             inner = (width - inner[2], inner[1], width - inner[0], inner[3])
         return encoded, wanted, latent_grid(inner, size, width, height)
