@@ -96,8 +96,9 @@ def affine(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
     return torch.addcmul(shift[:, None].to(x.dtype), x, scale[:, None].to(x.dtype))
 
 
-def use_fast_norms(vae: nn.Module) -> None:
+def use_fast_norms(vae: Any) -> None:
     """Let the ResNet blocks and the outputs of a diffusers VAE use `NormSiLU`; names and weights stay as they are."""
+    module: Any
     for module in vae.modules():
         if hasattr(module, "norm1") and hasattr(module, "nonlinearity"):
             module.norm1, module.norm2, module.nonlinearity = NormSiLU.of(module.norm1), NormSiLU.of(module.norm2), nn.Identity()

@@ -8,27 +8,32 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...media.pictures import cover
 from ...ssim import ssim
+from ..frozen import decode, encode
 from ..procedural.dice import Dice
+from .library import Item
 from .moves import WAYS, Move, latent_clip, place_view
 
+LATENT = 8  # pixels
 PAIRS = 3  # of frames that a clip is scored on
 PANS, ZOOMS = (0.03, 0.5), (0.06, 0.8)  # least and greatest amount of a move, over the whole clip
 COARSEST = 1.25  # latents of the picture to one of the clip's first frame, at most
 
 
 class CameraClip(NamedTuple):
-    """latents: scaled, [f, 4, h, w]; ssim: mean of consecutive frames as they decode."""
+    """latents: scaled, [f, 4, h, w]; ssim: mean of consecutive frames as they decode; amount: as of the Move."""
 
     latents: Tensor
     ssim: float
     caption: str
+    amount: float
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,23 @@ class Still:
     name: str
     latents: Tensor
     decoded: Tensor
+
+
+def encode_stills(vae: Any, items: Sequence[Item], sides: Sequence[int], path: Path) -> None:
+    """Write the first frame of each item at each size (its shorter side, in latents); the file appears when it is whole."""
+    from PIL import Image
+
+    rows = []
+    for item in items:
+        picture = Image.fromarray(item.pixels[0])
+        for side in sides:
+            scale = side / min(picture.size)
+            width, height = (round(length * scale) * LATENT for length in picture.size)
+            latents = encode(vae, cover(picture, width, height)[None])
+            rows.append({"name": item.name, "latents": latents[0].half(), "decoded": decode(vae, latents)[0]})
+    partial = path.with_name(f".{path.name}.part")
+    torch.save(rows, partial)
+    partial.replace(path)
 
 
 def read_stills(path: Path) -> list[Still]:
@@ -73,7 +95,7 @@ def clip_of(dice: Dice, still: Still, move: Move, width: int, height: int, frame
     starts = torch.linspace(0, frames - 2, PAIRS).round().long()
     shown = [seen(still.decoded, boxes[i], 8 * width, 8 * height) for start in starts.tolist() for i in (start, start + 1)]
     score = sum(ssim(shown[2 * i], shown[2 * i + 1]) for i in range(PAIRS)) / PAIRS
-    return CameraClip(latents, score, move.caption)
+    return CameraClip(latents, score, move.caption, move.amount)
 
 
 def seen(picture: Tensor, box: Tensor, width: int, height: int) -> Tensor:

@@ -74,6 +74,9 @@ def gated_start(unet: CinemoUNet, seed: int) -> bool:
 def held_parts(unet: CinemoUNet, seed: int) -> Held:
     """Parts 1 to 4."""
     held, channels = Held(), unet.config.in_channels
+    first: Any
+    begin: Any
+    last: Any
     first, begin, last = (list(block.children()) for block in (unet.input_blocks[0], unet.input_blocks[1], unet.output_blocks[-1]))
     split_input(held, first[0], channels, REFERENCE)
     keep_constants_out(held, unet, channels)

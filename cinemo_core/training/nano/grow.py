@@ -8,6 +8,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from ...errors import CheckpointError
+
 NOISE = 0.02  # in deviations of a tensor
 
 
@@ -16,12 +18,15 @@ def grow(network: torch.nn.Module, weights: Mapping[str, Tensor], generator: tor
     """Give a diffusers VAE the function of narrower weights; each of its widths must be a multiple of theirs.
 
     Where a block of the wider network changes the width and the narrower one did not, its skip connection begins as the copy.
+    Raises CheckpointError for weights of another kind.
     """
     grown = {}
     for name, target in network.state_dict().items():
         source = weights.get(name)
         if source is None:  # a skip connection: bias, or an identity of as many channels as the block's other weights have
             block = name.rpartition("conv_shortcut")[0]
+            if f"{block}conv1.weight" not in weights:
+                raise CheckpointError(f"The autoencoder to grow lacks the tensor {name}; start from one with as many levels and blocks.")
             channels = weights[f"{block}conv1.weight"].shape[0]
             source = torch.zeros(channels) if name.endswith("bias") else torch.eye(channels)[:, :, None, None]
         grown[name] = widen(source.float(), target.shape)

@@ -136,5 +136,5 @@ def thumbnails(item: Item) -> list[np.ndarray]:
         small = Image.fromarray(pixels[i]).convert("L").resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX)
         values = np.asarray(small, dtype=np.float64).ravel()
         values -= values.mean()
-        result.append(values / max(np.linalg.norm(values), 1e-6))
+        result.append(values / max(float(np.linalg.norm(values)), 1e-6))
     return result

@@ -42,12 +42,16 @@ SHOWN = 12
 
 @dataclass(frozen=True)
 class Losses:
-    """Weights of what is added to absolute and root mean squared error; latent_noise as in the smaller autoencoder's."""
+    """Weights of what is added to absolute and root mean squared error; latent_noise as in the smaller autoencoder's.
+
+    moves: of how far a moved latent is from the latent of the moved picture, as a share of the latents' variance.
+    """
 
     edges: float = key(0.5, low=0.0)
     colours: float = key(0.3, low=0.0)
     preview: float = key(0.1, low=0.0)
     kl: float = key(1e-3, low=0.0)
+    moves: float = key(0.2, low=0.0)
     latent_noise: float = key(0.4, low=0.0, high=1.0)
 
 
@@ -89,9 +93,10 @@ class Equivariant(nn.Module):
         pictures, wanted = (as_input(part) for part in (views.pictures, views.wanted))
         latent = self.vae.encode(pictures).latent_dist
         mean, logvar = latent.mean.float(), latent.logvar.float()
-        moved, variance = mean, logvar.exp()
+        moved, variance, apart = mean, logvar.exp(), mean.new_zeros(())
         if views.grid is not None:
             moved, variance = move(mean, views.grid), F.interpolate(variance, size=views.grid.shape[1:3], mode="nearest")
+            apart = (moved - self.vae.encode(wanted).latent_dist.mean.float()).square().mean() / mean.detach().var()
         # Of a level of its own, mostly low; in the latents' own measure, so that they cannot outgrow it.
         added = losses.latent_noise * views.levels.square().view(-1, 1, 1, 1) * mean.std()
         decoded = self.vae.decode(moved + (variance + added.square()).sqrt() * views.noise).sample.float()
@@ -108,7 +113,8 @@ class Equivariant(nn.Module):
             + losses.colours * colours
             + losses.preview * preview.square().mean()
         )
-        return {"loss": loss + losses.kl * kl, "psnr": (-10 * (squared.detach() / 4).log10()).mean()}
+        loss = loss + losses.kl * kl + losses.moves * apart
+        return {"loss": loss, "apart": apart.detach(), "psnr": (-10 * (squared.detach() / 4).log10()).mean()}
 
 
 def move(latents: Tensor, grid: Tensor) -> Tensor:
@@ -149,6 +155,7 @@ def train(config: SharpConfig) -> bool:
     accelerator.register_for_checkpointing(progress, schedule, *([ema] if ema else []))
     if found := find_checkpoints(output):
         accelerator.load_state(str(found[-1]))
+        schedule.base_lrs = [config.optimizer.learning_rate] * len(schedule.base_lrs)  # a resumed run may get another one
     output.mkdir(parents=True, exist_ok=True)
     log = LossLog(output)
     log.resume(progress.step)
@@ -168,7 +175,7 @@ def train(config: SharpConfig) -> bool:
         ViewBatches(library.training, options.pixels, options.seed), batch_size=None, sampler=Positions(progress.step, options.steps)
     )
     saved = time.monotonic()
-    sums, counted = {"loss": 0.0, "psnr": 0.0}, 0
+    sums, counted = {"loss": 0.0, "psnr": 0.0, "apart": 0.0}, 0
     with stop_signals() as stop:
         for views in loader:
             with accelerator.autocast():

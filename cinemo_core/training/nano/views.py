@@ -81,7 +81,7 @@ class ViewBatches(torch.utils.data.Dataset):
             inner = (x, y, x + size[0], y + size[1])
         elif way in (NEARER, FARTHER):
             if way == FARTHER:  # smaller pictures of up to as much
-                size = tuple(round(side * ZOOM_OUT / LATENT) * LATENT for side in (width, height))
+                size = (round(width * ZOOM_OUT / LATENT) * LATENT, round(height * ZOOM_OUT / LATENT) * LATENT)
             zoom = dice.uniform(1.0, 1 / ZOOM_OUT) * size[0] / width
             w, h = min(width, size[0] / zoom), min(height, size[1] / zoom)
             x, y = dice.uniform(0, width - w), dice.uniform(0, height - h)

@@ -71,7 +71,7 @@ def test_half_precision_weights_do_the_same(unet, clip):
 
 @torch.no_grad()
 def test_every_frame_gets_the_first_and_how_far_it_is_from_it(unet, clip):
-    frames, x = clip
+    frames, _ = clip
     seen = []
     list(unet.input_blocks[1])[1].register_forward_hook(lambda module, inputs, output: seen.append(output))
     run(unet, frames, 500)

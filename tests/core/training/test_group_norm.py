@@ -59,7 +59,10 @@ def test_a_vae_with_fast_norms_is_the_same_vae():
 
     torch.manual_seed(0)
     vae = AutoencoderKL(
-        block_out_channels=(32, 64), down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2, layers_per_block=1
+        block_out_channels=(32, 64),
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+        layers_per_block=1,
     )
     fast = copy.deepcopy(vae)
     use_fast_norms(fast)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from cinemo_pack.cinemo_core.errors import CheckpointError
 from cinemo_pack.cinemo_core.models.temporal_vae.keys import VAEConfig
 from cinemo_pack.cinemo_core.training.autoencoder.network import make_vae
 from cinemo_pack.cinemo_core.training.nano import library, templates
@@ -185,3 +186,9 @@ def test_clips_are_drawn_with_their_captions(still):
     clips = [draw_clip(Dice(seed), [still], 14, 10, 16) for seed in range(12)]
     assert all(clip.latents.shape == (16, 4, 10, 14) and clip.caption in WAYS and 0 < clip.ssim <= 1 for clip in clips)
     assert len({clip.caption for clip in clips}) > 3
+
+
+def test_weights_of_another_kind_are_not_grown():
+    small, deeper = (make_vae(VAEConfig((32, 32, 32, 32), blocks, temporal=False), 0) for blocks in (1, 2))
+    with pytest.raises(CheckpointError, match=r"resnets\.1.* as many levels and blocks"):
+        grow(deeper, small.state_dict(), torch.Generator())

@@ -1,0 +1,142 @@
+"""The stages of the larger nano in miniature: they run one after the other, resume exactly, and what they write loads."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from cinemo_pack.cinemo_core.models.temporal_vae.keys import VAEConfig
+from cinemo_pack.cinemo_core.training import frozen
+from cinemo_pack.cinemo_core.training.autoencoder.network import make_vae, write_vae
+from cinemo_pack.cinemo_core.training.nano import library, templates
+from cinemo_pack.cinemo_core.training.nano.camera_clips import read_stills
+from cinemo_pack.cinemo_core.training.nano.grow_large import main
+from PIL import Image
+
+AUTOENCODER = """
+library = "library"
+start = "start"
+[model]
+widths = [64, 64, 64, 128]
+res_blocks = 1
+[optimizer]
+learning_rate = 1e-3
+warmup = 1
+ema = 0.5
+[run]
+output = "autoencoder"
+steps = {steps}
+pixels = 9216
+log_every = 1
+validate_every = 100
+precision = "no"
+"""
+MOTION = """
+tokenizer = "{tokenizer}"
+[data]
+train = "stills.pt"
+held_out = "held_out_stills.pt"
+sizes = [4, 4, 1, 6, 4, 1]
+sides = [16, 12]
+watched_size = 6
+watched = 6
+places = 40
+[unet]
+multipliers = [1, 1]
+res_blocks = [1, 1]
+[optimizer]
+learning_rate = 1e-3
+muon_rate = 1e-2
+weight_decay = 0.0
+[run]
+output = "{output}"
+steps = {steps}
+log_every = 1
+validate_every = 2
+precision = "no"
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """Template pictures, an autoencoder to start from, and a library of them."""
+    place = tmp_path_factory.mktemp("nano")
+    media = place / "media"
+    media.mkdir()
+    for i in range(12):
+        field = torch.rand(1, 3, 9, 9, generator=torch.Generator().manual_seed(i))
+        picture = F.interpolate(field, size=(208, 200), mode="bicubic").clamp(0, 1)[0].permute(1, 2, 0).numpy()
+        Image.fromarray((picture * 255).astype(np.uint8)).save(media / f"{i}.webp", lossless=True)
+    Image.new("RGB", (200, 200)).save(
+        media / "clip.webp", save_all=True, append_images=[Image.new("RGB", (200, 200), "white")], lossless=True
+    )
+    write_vae(make_vae(VAEConfig((64, 64, 64, 64), 1, temporal=False), 0), place / "start", torch.float16)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(library, "find_templates", lambda: [templates.measure(path) for path in sorted(media.iterdir())])
+        library.Library(place / "library")
+    return place
+
+
+def losses(folder: Path) -> list[dict]:
+    return [json.loads(line) for line in (folder / "losses.jsonl").read_text().splitlines()]
+
+
+def kept(rows: list[dict]) -> list[dict]:
+    return [{name: value for name, value in row.items() if name not in ("cpu", "wall")} for row in rows]
+
+
+def write(folder: Path, tokenizer: Path, autoencoder: int, motion: int, output: str = "motion") -> None:
+    (folder / "autoencoder.toml").write_text(AUTOENCODER.format(steps=autoencoder))
+    (folder / "motion.toml").write_text(MOTION.format(steps=motion, output=output, tokenizer=tokenizer.as_posix()))
+
+
+@pytest.fixture(scope="module")
+def trained(folder, tokenizer_folder) -> Path:
+    write(folder, tokenizer_folder, 3, 4)
+    assert main([str(folder)]) == 0
+    return folder
+
+
+def test_the_autoencoder_loads_with_latents_of_unit_size(trained):
+    vae = frozen.load_vae(trained / "autoencoder" / "vae")
+    stills = read_stills(trained / "stills.pt")
+    assert len(stills) == 2 * (len(library.Library(trained / "library").training))
+    assert {still.latents.shape[2] for still in stills} == {16, 12}
+    assert torch.cat([still.latents.float().flatten() for still in stills]).std().item() == pytest.approx(1, abs=0.3)
+    assert frozen.encode(vae, stills[0].decoded[None, :, :64, :64]).shape == (1, 4, 8, 8)
+    assert [row["step"] for row in losses(trained / "autoencoder")][:3] == [1, 2, 3]
+    assert json.loads((trained / "autoencoder" / "finished.json").read_text())["held_out_psnr"] > 3
+
+
+def test_what_is_watched_is_reported_against_its_bound(trained):
+    watched = [row["explained"] for row in losses(trained / "motion") if "explained" in row]
+    assert len(watched) == 2
+    assert all(set(row) == {"bound", "981", "900", "700", "500", "300"} and max(row.values()) < 1 for row in watched)
+
+
+def test_a_stopped_run_resumes_exactly(trained, tokenizer_folder):
+    """Two steps, then two more, have the losses of four at once."""
+    write(trained, tokenizer_folder, 3, 4, "parts")
+    text = (trained / "motion.toml").read_text()
+    (trained / "motion.toml").write_text(text.replace("steps = 4", "steps = 2\ndecay = 0.0"))
+    assert main([str(trained)]) == 0
+    (trained / "motion.toml").write_text(text.replace("steps = 4", "steps = 4\ndecay = 0.0"))
+    assert main([str(trained)]) == 0
+    parts = kept(losses(trained / "parts"))
+    (trained / "motion.toml").write_text(
+        text.replace("steps = 4", "steps = 4\ndecay = 0.0").replace('output = "parts"', 'output = "whole"')
+    )
+    assert main([str(trained)]) == 0
+    whole = kept(losses(trained / "whole"))
+    assert [row["step"] for row in parts] == [row["step"] for row in whole]
+    for part, once in zip(parts, whole, strict=True):
+        assert part.get("loss") == pytest.approx(once.get("loss"), rel=1e-5)
+
+
+def test_a_folder_without_its_settings_says_so(tmp_path, capsys):
+    assert main([str(tmp_path)]) == 1
+    assert "autoencoder.toml does not exist" in capsys.readouterr().err
+    shutil.rmtree(tmp_path)
