@@ -49,13 +49,13 @@ class NormFunction(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, groups: int, eps: float, silu: bool) -> Tensor:
         places, size = x.shape[1], x.shape[2] // groups
         x, centre = centred(x)
-        rest = x.sum(1).float() / places
-        channel_mean = centre.float() + rest
+        rest = precise(x.sum(1)) / places
+        channel_mean = precise(centre) + rest
         mean = over_groups(channel_mean, groups) / size
-        variance = (x * x).sum(1).float() / places - rest.square() + (channel_mean - mean).square()
+        variance = precise((x * x).sum(1)) / places - rest.square() + (channel_mean - mean).square()
         inverse = (over_groups(variance, groups) / size + eps).rsqrt()
         scale = inverse * weight
-        mean = mean - centre.float()  # of the group, seen from the channel's centre
+        mean = mean - precise(centre)  # of the group, seen from the channel's centre
         shift = bias - mean * scale
         ctx.save_for_backward(x, weight, mean, inverse, scale, shift)
         ctx.groups, ctx.silu = groups, silu
@@ -70,7 +70,7 @@ class NormFunction(torch.autograd.Function):
         gradient = gradients[0].to(x.dtype)  # of the norm's output
         if ctx.silu:
             gradient = torch.ops.aten.silu_backward(gradient, affine(x, scale, shift))
-        total, product = gradient.sum(1).float(), (gradient * x).sum(1).float()
+        total, product = precise(gradient.sum(1)), precise((gradient * x).sum(1))
         along = (product - total * mean) * inverse  # n c: sum of gradient times normalised value
         # d/dx = scale * gradient - inverse / count * (A + normalised * B), A and B summed over a group
         slope = -inverse * inverse * over_groups(along * weight, groups) / count
@@ -83,6 +83,11 @@ def centred(x: Tensor) -> tuple[Tensor, Tensor]:
     """[n, places, c] without the mean of each channel, as its type rounds it, and that mean [n, c]."""
     centre = x.sum(1) / x.shape[1]
     return x - centre[:, None], centre
+
+
+def precise(values: Tensor) -> Tensor:
+    """At least in float32."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 def over_groups(values: Tensor, groups: int) -> Tensor:

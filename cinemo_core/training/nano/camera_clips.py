@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...media.pictures import cover
-from ...ssim import ssim
+from ...motion.ssim import ssim
 from ..frozen import decode, encode
 from ..procedural.dice import Dice
 from .library import Item

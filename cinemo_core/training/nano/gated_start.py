@@ -25,9 +25,9 @@ from torch import Tensor
 
 from ...models.cinemo.attention import RelativePositionBias
 from ...models.cinemo.positions import NUM_BUCKETS
+from ...models.cinemo.schedule import alphas_cumprod
 from ...models.cinemo.unet import CinemoUNet
 from ...models.sd_unet.embeddings import sinusoid
-from ...schedule import alphas_cumprod
 from ..pass_through import (
     FUTURE,
     GROUP,

@@ -4,6 +4,7 @@ Every batch is made from its number alone, so a run that was stopped resumes exa
 """
 
 import argparse
+import logging
 import sys
 import time
 from dataclasses import dataclass, field
@@ -16,8 +17,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from ...errors import CinemoError
 from ...models.cinemo.config import CinemoConfig
+from ...models.cinemo.schedule import alphas_cumprod
 from ...models.sd_unet.blocks import ResBlock
-from ...schedule import alphas_cumprod
 from .. import network, objective, text
 from ..batches import Positions
 from ..checkpoints import Progress, find_checkpoints, save_checkpoint
@@ -32,6 +33,7 @@ from ..trainer import stop_signals
 from .camera_clips import CameraClip, Still, clip_of, draw_clip, read_stills
 from .gated_start import gated_start, gates
 from .moves import WAYS, Move, latent_clip
+from .rates import Rates, share_of_rate
 
 WATCHED = (981, 900, 700, 500, 300)  # timesteps
 FRAMES = 16
@@ -244,17 +246,12 @@ def train(config: MotionConfig) -> bool:
     optimizers = make_optimizers(
         config.optimizer, trainee, accelerator.device, [Slowed(encoder, config.optimizer.text_rate)], network.matrices(unet)
     )
-    down = max(1.0, options.decay * options.steps)
-    warmup = max(1, config.optimizer.warmup)
-    schedules = [
-        torch.optim.lr_scheduler.LambdaLR(o, lambda step: min(1.0, (step + 1) / warmup, max(0.0, (options.steps - step) / down)))
-        for o in optimizers
-    ]
     progress = Progress()
     prepared, *optimizers = accelerator.prepare(trainee, *optimizers)
+    rates = Rates(optimizers)
     parameters = [p for p in prepared.parameters() if p.requires_grad]
     ema = make_ema(config.optimizer.ema, parameters, accelerator)
-    accelerator.register_for_checkpointing(progress, *schedules, *([ema] if ema else []))
+    accelerator.register_for_checkpointing(progress, *([ema] if ema else []))
     if found := find_checkpoints(output):
         accelerator.load_state(str(found[-1]))
     output.mkdir(parents=True, exist_ok=True)
@@ -266,14 +263,14 @@ def train(config: MotionConfig) -> bool:
     saved, sums, counted = time.monotonic(), {"loss": 0.0, "error": 0.0, "energy": 0.0}, 0
     with stop_signals() as stop:
         for batch in DataLoader(batches, batch_size=None, sampler=Positions(progress.step, options.steps)):
+            rates.set(share_of_rate(progress.step, options.steps, config.optimizer.warmup, options.decay))
             with accelerator.autocast():
                 out = prepared(batch.latents, batch.noise, batch.timesteps, batch.motion_ids, tokenizer(batch.captions))
             accelerator.backward(out["loss"])
             accelerator.clip_grad_norm_(parameters, config.optimizer.clip_norm or float("inf"))
-            for optimizer, schedule in zip(optimizers, schedules, strict=True):
+            for optimizer in optimizers:
                 optimizer.step()
                 optimizer.zero_grad()
-                schedule.step()
             if ema:
                 ema.step(parameters)
             progress.step += 1
@@ -286,6 +283,7 @@ def train(config: MotionConfig) -> bool:
                 save_checkpoint(accelerator, output, progress.step, 2)
                 saved = time.monotonic()
             if stop.asked:
+                logging.warning("Stopped and saved at step %d; the same command resumes.", progress.step)
                 return progress.step == options.steps
             if progress.step % options.validate_every == 0 or progress.step == options.steps:
                 if ema:

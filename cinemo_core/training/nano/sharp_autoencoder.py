@@ -6,6 +6,7 @@ a picture, shifted by parts of a latent or scaled, shall decode to the shifted o
 
 import argparse
 import json
+import logging
 import sys
 import time
 from dataclasses import dataclass, field
@@ -17,9 +18,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from ...checkpoint import read_state_dict
 from ...errors import CinemoError
-from ...folder import find_weights
+from ...files.checkpoint import read_state_dict
+from ...files.folder import find_weights
 from ...media.pictures import cover
 from ..autoencoder.config import Network
 from ..autoencoder.network import PATCH, RGB_OF_LATENT, make_vae, measure_scale, psnr, set_scale, side_by_side, write_vae
@@ -34,6 +35,7 @@ from ..seeds import number
 from ..trainer import stop_signals
 from .grow import grow
 from .library import Item, Library
+from .rates import Rates, share_of_rate
 from .views import ViewBatches, Views
 
 MEASURED_AT = 192
@@ -149,13 +151,12 @@ def train(config: SharpConfig) -> bool:
         layer.requires_grad_(False)
     parameters = [p for p in network.parameters() if p.requires_grad]
     optimizer, progress = make_optimizer(config.optimizer, network, accelerator.device), Progress()
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate(step, options, config.optimizer.warmup))
     prepared, optimizer = accelerator.prepare(network, optimizer)
+    rates = Rates([optimizer])
     ema = make_ema(config.optimizer.ema, parameters, accelerator)
-    accelerator.register_for_checkpointing(progress, schedule, *([ema] if ema else []))
+    accelerator.register_for_checkpointing(progress, *([ema] if ema else []))
     if found := find_checkpoints(output):
         accelerator.load_state(str(found[-1]))
-        schedule.base_lrs = [config.optimizer.learning_rate] * len(schedule.base_lrs)  # a resumed run may get another one
     output.mkdir(parents=True, exist_ok=True)
     log = LossLog(output)
     log.resume(progress.step)
@@ -178,13 +179,13 @@ def train(config: SharpConfig) -> bool:
     sums, counted = {"loss": 0.0, "psnr": 0.0, "apart": 0.0}, 0
     with stop_signals() as stop:
         for views in loader:
+            rates.set(share_of_rate(progress.step, options.steps, config.optimizer.warmup, options.decay))
             with accelerator.autocast():
                 out = prepared(views)
             accelerator.backward(out["loss"])
             accelerator.clip_grad_norm_(parameters, config.optimizer.clip_norm or float("inf"))
             optimizer.step()
             optimizer.zero_grad()
-            schedule.step()
             if ema:
                 ema.step(parameters)
             progress.step += 1
@@ -197,6 +198,7 @@ def train(config: SharpConfig) -> bool:
                 save_checkpoint(accelerator, output, progress.step, 2)
                 saved = time.monotonic()
             if stop.asked:
+                logging.warning("Stopped and saved at step %d; the same command resumes.", progress.step)
                 return progress.step == options.steps
             if progress.step % options.validate_every == 0 or progress.step == options.steps:
                 look()
@@ -208,12 +210,6 @@ def train(config: SharpConfig) -> bool:
     write_vae(vae.to(memory_format=torch.contiguous_format), output / "vae", torch.float16)
     (output / "finished.json").write_text(json.dumps({"held_out_psnr": held_out_psnr(vae, library.held_out_stills)[0]}) + "\n")
     return True
-
-
-def rate(step: int, options: SharpRun, warmup: int) -> float:
-    """Share of the learning rate: up, even, and down over the last part of the run."""
-    down = max(1.0, options.decay * options.steps)
-    return min(1.0, (step + 1) / max(1, warmup), max(0.0, (options.steps - step) / down))
 
 
 @torch.no_grad()

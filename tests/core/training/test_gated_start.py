@@ -3,7 +3,7 @@
 import pytest
 import torch
 from cinemo_pack.cinemo_core.models.cinemo.config import CinemoConfig
-from cinemo_pack.cinemo_core.schedule import alphas_cumprod
+from cinemo_pack.cinemo_core.models.cinemo.schedule import alphas_cumprod
 from cinemo_pack.cinemo_core.training import network
 from cinemo_pack.cinemo_core.training.nano.gated_start import SPREAD, first_frame_channels, gated_start, gates
 
