@@ -22,12 +22,11 @@ def check_clip(images: torch.Tensor) -> None:
         raise InputError(f"The frames are {width}x{height}; connect a clip of at least {MIN_SIDE} pixels on each side.")
 
 
-def fit_picture(picture: torch.Tensor, images: torch.Tensor, width: int, fit: str) -> torch.Tensor:
-    """The picture [b, h, w, 3 or 4], its first of a batch, as the clip [f, h, w, c] shows it: [H, W, 3] in 0..1.
+def result_size(picture: torch.Tensor, images: torch.Tensor, width: int, fit: str) -> tuple[int, int]:
+    """Width and height of the result for a picture [b, h, w, 3 or 4] and a clip [f, h, w, c].
 
     width: of the result, its height following from the clip's aspect; 0 for the picture's own pixels, cropped or padded to that
-    aspect and to even sides, or the clip's size where that is larger. Raises InputError for what is no picture, and for one that
-    does not look like frame 0.
+    aspect and to even sides, or the clip's size where that is larger. Raises InputError for what is no picture.
     """
     check_image(picture)
     if fit not in FITS:
@@ -35,15 +34,22 @@ def fit_picture(picture: torch.Tensor, images: torch.Tensor, width: int, fit: st
     if width and width < MIN_SIDE:
         raise InputError(f"The width of the result is {width}; choose 0 for the picture's own size, or at least {MIN_SIDE} pixels.")
     rows, columns = images.shape[1:3]
-    check_alike(picture[:1], images[:1], fit)
-    own_width, own_height = own_size(picture.shape[2], picture.shape[1], columns, rows, fit)
     if width:
-        size = (width, max(MIN_SIDE, 2 * round(width * rows / columns / 2)))
-    elif own_width < columns or own_height < rows:
-        size = (columns, rows)
-    else:
-        return _own_pixels(picture[0, ..., :3].to("cpu", torch.float32), own_width, own_height)
-    return resize_image(picture[:1], *size, fit)[0]
+        return width, max(MIN_SIDE, 2 * round(width * rows / columns / 2))
+    own = own_size(picture.shape[2], picture.shape[1], columns, rows, fit)
+    return own if own[0] >= columns and own[1] >= rows else (columns, rows)
+
+
+def fit_picture(picture: torch.Tensor, images: torch.Tensor, width: int, fit: str) -> torch.Tensor:
+    """The first picture of [b, h, w, 3 or 4] as the clip [f, h, w, c] shows it, [H, W, 3] in 0..1, its pixels kept where they can be.
+
+    width and what it raises: see `result_size`; InputError also for a picture that does not look like frame 0.
+    """
+    size = result_size(picture, images, width, fit)
+    check_alike(picture[:1], images[:1], fit)
+    if width or size != own_size(picture.shape[2], picture.shape[1], images.shape[2], images.shape[1], fit):
+        return resize_image(picture[:1], *size, fit)[0]
+    return _own_pixels(picture[0, ..., :3].to("cpu", torch.float32), *size)
 
 
 def own_size(width: int, height: int, columns: int, rows: int, fit: str) -> tuple[int, int]:

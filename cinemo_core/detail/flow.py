@@ -44,7 +44,7 @@ def optical_flow(
     start: a flow of the same size to begin with, else zero. levels: how many of the finest levels are used, all by default.
     tick is called after every warp.
     """
-    sizes = list(_sizes(*first.shape[-2:], settings))[:levels]
+    sizes = list(_sizes(first.shape[-2], first.shape[-1], settings))[:levels]
     flow = first.new_zeros(first.shape[0], 2, *sizes[-1]) if start is None else start
     for height, width in reversed(sizes):
         flow = _refine(bilinear(first, height, width), bilinear(second, height, width), resize_flow(flow, height, width), settings, tick)

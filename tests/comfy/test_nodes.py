@@ -19,6 +19,7 @@ DESIGN = {
     "CinemoDDIMScheduler": ["SIGMAS"],
     "CinemoExtendVideo": ["LATENT", "STRING"],
     "CinemoVideoDecode": ["IMAGE"],
+    "CinemoDetailTransfer": ["IMAGE", "MASK"],
     "CinemoMotionBucketFromVideo": ["INT", "FLOAT", "IMAGE"],
     "CinemoMotionReport": ["IMAGE", "STRING"],
 }

@@ -14,6 +14,7 @@ NODES = {
     "CinemoBundleLoader",
     "CinemoDCTInitNoise",
     "CinemoDDIMScheduler",
+    "CinemoDetailTransfer",
     "CinemoModelLoader",
     "CinemoMotionConditioning",
     "CinemoResidualKSampler",
