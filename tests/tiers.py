@@ -20,6 +20,8 @@ PLACES = {
     "core/test_fuzz.py": "soak",
     "core/test_killed.py": "system",
     "core/training/test_autoencoder.py": "system",
+    "core/training/test_gated_start.py": "system",
+    "core/training/test_grow_large.py": "system",
     "core/training/test_mistakes.py": "system",
     "core/training/test_procedural.py": "system",  # draws many clips
     "core/training/test_run.py": "system",
