@@ -4,6 +4,7 @@ import asyncio
 import functools
 import os
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -26,5 +27,6 @@ def schemas() -> dict[str, Any]:
     use_comfyui()
     from cinemo_pack.nodes import CinemoExtension
 
-    nodes = asyncio.run(CinemoExtension().get_node_list())
+    with ThreadPoolExecutor(1) as thread:  # in a browser's test this thread has an event loop running already
+        nodes = thread.submit(asyncio.run, CinemoExtension().get_node_list()).result()
     return {schema.node_id: schema for schema in (node.define_schema() for node in nodes)}
