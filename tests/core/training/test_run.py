@@ -217,7 +217,7 @@ def test_every_switch_changes_what_is_learnt(table, to_config, tmp_path):
     }
     last = {}
     for name, change in changes.items():
-        assert train(to_config(with_output(table, tmp_path / name, steps=3, checkpoint_every=100) | {"objective": change}))
+        assert train(to_config(with_output(table, tmp_path / name) | {"objective": change}))
         last[name] = losses(tmp_path / name)[-1]["loss"]
     assert len({round(loss, 5) for loss in last.values()}) == len(changes), last
 
