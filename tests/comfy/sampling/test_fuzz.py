@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from cinemo_pack.cinemo_core.comfyui.cinemo.conditioning import CLIP_KEY, ClipCondition, condition_clip
+from cinemo_pack.cinemo_core.comfyui.cinemo.conditioning import CLIP_KEY, ClipCondition, ClipSize, Motion, condition_clip
 from cinemo_pack.cinemo_core.comfyui.cinemo.noise import DCTInitNoise, random_noise
-from cinemo_pack.cinemo_core.comfyui.cinemo.sampling import reference_sigmas, sample_clip
+from cinemo_pack.cinemo_core.comfyui.cinemo.sampling import Sampling, reference_sigmas, sample_clip
 from cinemo_pack.cinemo_core.comfyui.decode import decode_clip
 from cinemo_pack.cinemo_core.comfyui.measure import measure_motion, report_motion
 from cinemo_pack.cinemo_core.comfyui.vae import load_vae
@@ -95,7 +95,8 @@ def test_decoding(vae, latent):
 )
 def test_conditioning(vae, image, width, height, frames, bucket, resize, motion_id):
     text = [[torch.zeros(1, 9, CONTEXT_DIM), {}]]
-    works_or_refuses(condition_clip, text, text, vae, image, width, height, frames, bucket, resize, motion_id)
+    motion = Motion(bucket) if motion_id is None else Motion(bucket, motion_id)
+    works_or_refuses(condition_clip, text, text, vae, image, ClipSize(width, height, frames, resize), motion)
 
 
 @FUZZ
@@ -103,9 +104,8 @@ def test_conditioning(vae, image, width, height, frames, bucket, resize, motion_
 def test_latents_to_sample(loaded, latent):
     clip = random_clip()
     with torch.inference_mode():
-        works_or_refuses(
-            sample_clip, loaded.clone(), clip.positive, clip.negative, {"samples": latent}, 1, 1, 1.0, "ddim", "cinemo_ddim", 1.0
-        )
+        sampling = Sampling(1, 1, 1.0, "ddim", "cinemo_ddim")
+        works_or_refuses(sample_clip, loaded.clone(), clip.positive, clip.negative, {"samples": latent}, sampling)
 
 
 @FEW_FIT
@@ -114,7 +114,7 @@ def test_conditionings_to_sample(loaded, text, z0, frames, motion_id, has_clip):
     assume(text.dtype.is_floating_point and text.ndim == 3 and z0.ndim == 4 and z0.shape[:2] == (1, 4))  # what nodes can make
     clip = random_clip()
     options = {CLIP_KEY: ClipCondition(z0, motion_id, frames)} if has_clip else {}
-    arguments = ([[text, options]], clip.negative, {"samples": clip.samples}, 1, 1, 2.0, "ddim", "cinemo_ddim", 1.0)
+    arguments = ([[text, options]], clip.negative, {"samples": clip.samples}, Sampling(1, 1, 2.0, "ddim", "cinemo_ddim"))
     with torch.inference_mode():
         works_or_refuses(sample_clip, loaded.clone(), *arguments)
 
