@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Sets up, runs and checks this project. Standard library only; start with `python dev.py demo`.
 
-What it needs goes into `.venv` and `.comfyui` beside this file; both can be deleted at any time. With COMFYUI_PATH set, the
+What it needs goes into `.venv` and `.comfyui` next to this file; both can be deleted at any time. With COMFYUI_PATH set, the
 ComfyUI there and its Python are used instead.
 """
 

@@ -98,7 +98,7 @@ def cast(
 ) -> Iterator[dict[str, Tensor]]:
     """The tensors in their types, contiguous and each with memory of its own, as safetensors takes them.
 
-    It takes them all at once. What must be copied goes into a temporary file that stands for memory, so that a checkpoint
+    It takes them all at once. What must be copied goes into a temporary file that serves as memory, so that a checkpoint
     may be larger than the memory. Raises CheckpointError for values that float16 cannot hold.
     """
     ready, copied, addresses = {}, [], set()

@@ -26,7 +26,7 @@ class ConditioningError(CinemoError):
 
 
 class InputError(CinemoError):
-    """A value, image or latent lies outside what the operation can take."""
+    """A value, image or latent is outside what the operation can take."""
 
 
 class SamplingError(CinemoError):

@@ -53,7 +53,7 @@ def check_video_size(width: int, height: int, frames: int) -> None:
         if not _is_whole(value) or value < MIN_SIDE or value % PIXELS_PER_LATENT:
             raise InputError(f"The {name} is {value!r}; choose a multiple of {PIXELS_PER_LATENT} of at least {MIN_SIDE} pixels.")
     if not _is_whole(frames) or frames < MIN_FRAMES:
-        raise InputError(f"The clip is to have {frames!r} frame(s); choose {MIN_FRAMES} or more, the input image is the first.")
+        raise InputError(f"A clip of {frames!r} frame(s) was asked for; choose {MIN_FRAMES} or more, the input image is the first.")
 
 
 def check_image(image: torch.Tensor) -> None:

@@ -29,7 +29,7 @@ def try_checkouts(checkouts: Sequence[str], install: bool) -> int:
 
 
 def oldest() -> tuple[Path, list[Path]]:
-    """The project's own Python, and the oldest ComfyUI from its pinned source, beside the pinned one."""
+    """The project's own Python, and the oldest ComfyUI from its pinned source, next to the pinned one."""
     python = own_environment(dev=True, comfyui=False).python
     obtain_comfyui(OLDEST, REQUIREMENTS / "comfyui-oldest.txt", python)
     return python, [OLDEST]

@@ -125,7 +125,7 @@ def ensure_pins(python: Path, requirements: Path) -> None:
 
 
 def user_environment(comfyui: Path, packages: list[str], install: bool) -> Environment:
-    """The ComfyUI at COMFYUI_PATH and the Python that it runs in: one beside it, else this one."""
+    """The ComfyUI at COMFYUI_PATH and the Python that it runs in: one next to it, else this one."""
     version = version_of(comfyui)
     if not (comfyui / "main.py").exists() or not version:
         raise DevError(
@@ -133,11 +133,11 @@ def user_environment(comfyui: Path, packages: list[str], install: bool) -> Envir
         )
     if numbers(version) < numbers(OLDEST_COMFYUI):
         raise DevError(f"{comfyui} is ComfyUI {version}, expected {OLDEST_COMFYUI} or newer: update it, or unset COMFYUI_PATH.")
-    python = next(filter(Path.exists, interpreters_beside(comfyui)), Path(sys.executable))
+    python = next(filter(Path.exists, interpreters_near(comfyui)), Path(sys.executable))
     missing = missing_packages(python, ["torch", "aiohttp", "safetensors"])
     if missing:
         raise DevError(
-            f"{python} lacks {', '.join(missing)}, so it is not what runs {comfyui}, and no venv stands beside that folder: "
+            f"{python} lacks {', '.join(missing)}, so it is not what runs {comfyui}, and there is no venv next to that folder: "
             "run dev.py with the Python that runs ComfyUI."
         )
     missing = missing_packages(python, packages)
@@ -159,8 +159,8 @@ def numbers(version: str) -> tuple[int, ...]:
     return tuple(int(number) for number in re.findall(r"\d+", version))
 
 
-def interpreters_beside(comfyui: Path) -> list[Path]:
-    """Where a ComfyUI keeps its own Python: a virtual environment in it or beside it, or the portable Windows build's."""
+def interpreters_near(comfyui: Path) -> list[Path]:
+    """Where a ComfyUI keeps its own Python: a virtual environment in it or next to it, or the portable Windows build's."""
     folders = [parent / name for parent in (comfyui, comfyui.parent) for name in ("venv", ".venv")]
     return [*map(interpreter, folders), comfyui.parent / "python_embeded" / "python.exe"]
 

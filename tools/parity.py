@@ -29,7 +29,7 @@ FIELDS = ("sample", "base_content", "timestep", "encoder_hidden_states", "motion
 
 
 def check_config(config: CinemoConfig, sidecar: Path) -> None:
-    """Compare the configuration read from the weights with the one recorded beside the cases, if there is one."""
+    """Compare the configuration read from the weights with the one recorded next to the cases, if there is one."""
     recorded = json.loads(sidecar.read_text()).get("config", {}) if sidecar.exists() else {}
     derived = {
         "attention_head_dim": config.num_heads,

@@ -116,7 +116,7 @@ def stop_signal() -> signal.Signals:
 
 
 def has_gpu() -> bool:
-    """Whether torch sees a device that ComfyUI can use without being told."""
+    """Whether torch sees a device that ComfyUI can use without an option."""
     import torch
 
     return torch.cuda.is_available() or torch.backends.mps.is_available() or torch.xpu.is_available()

@@ -79,7 +79,7 @@ def extract(archive: Path, destination: Path) -> None:
 
 
 def inside(name: str) -> PurePosixPath | None:
-    """The path of an archive member below FOLDER, None if it lies elsewhere in the archive."""
+    """The path of an archive member below FOLDER, None if it is elsewhere in the archive."""
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or "\\" in name or ":" in name:
         raise DevError(f"The archive of ComfyUI holds {name!r}, a path that leads outside: not used.")

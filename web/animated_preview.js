@@ -1,6 +1,6 @@
 // All frames of a clip, looping, in place of the one frame that ComfyUI shows while it is sampled.
 //
-// The pack sends them beside ComfyUI's own preview, as a sheet (cinemo_core/comfyui/preview.py). Each frame is handed to the
+// The pack sends them next to ComfyUI's own preview, as a sheet (cinemo_core/comfyui/preview.py). Each frame is given to the
 // frontend as if it were a preview from the server, so it appears wherever that would and goes when that would go.
 
 import { api } from "../../scripts/api.js"
@@ -36,7 +36,7 @@ async function cut({ image, frames, columns }) {
     context.imageSmoothingQuality = "high"
     const blobs = []
     for (let i = 0; i < frames; i++) {
-        // A picture of its own before it is enlarged, or the frames beside it would shine in at its edges.
+        // A picture of its own before it is enlarged, or the frames next to it would show at its edges.
         const frame = await createImageBitmap(sheet, (i % columns) * width, Math.floor(i / columns) * height, width, height)
         context.drawImage(frame, 0, 0, canvas.width, canvas.height)
         frame.close()

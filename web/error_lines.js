@@ -7,7 +7,7 @@ import { api } from "../../scripts/api.js"
 import { app } from "../../scripts/app.js"
 
 const OURS = /cinemo_core\.errors\.(\w+)$/ // the class, below whatever name the pack's folder has
-const SHOWN_MS = 8000 // it lies over the message of the frontend, which stays
+const SHOWN_MS = 8000 // it covers the message of the frontend, which stays
 
 async function lineFor(kind) {
     const language = app.extensionManager.setting.get("Comfy.Locale")

@@ -83,7 +83,7 @@ class MotionScale {
         })
         this.widget.serialize = false // not in the workflow
         this.show()
-        // A value can be typed, set by code, undone, replaced by a link or measured; no one event tells of them all.
+        // A value can be typed, set by code, undone, replaced by a link or measured; no single event reports them all.
         this.timer = setInterval(() => this.show(), READ_EVERY_MS)
         const { onRemove } = this.widget
         this.widget.onRemove = (...rest) => {

@@ -66,7 +66,7 @@ def _text_encoder(narrowing: Narrowing, **params) -> SD1ClipModel:
 
 
 def load_clip_patcher(folder: str | Path, tokenizer: str | Path | None = None, disable_dynamic: bool = False) -> ModelPatcher:
-    """The patcher of a CLIP read anew from disk, as ComfyUI asks for it."""
+    """The patcher of a CLIP read from disk again, as ComfyUI asks for it."""
     return load_clip(folder, tokenizer, disable_dynamic).patcher
 
 

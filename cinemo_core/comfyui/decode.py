@@ -99,7 +99,7 @@ def tile_for_cpu(vae, samples: torch.Tensor) -> int | None:
 
 
 def memory_of(vae, frames: int, height: int, width: int) -> float:
-    """Bytes that decoding takes beside the weights, for frames of height x width latents that are decoded together."""
+    """Bytes that decoding takes in addition to the weights, for frames of height x width latents that are decoded together."""
     pixels = frames * height * width * PIXELS_PER_LATENT**2
     return MAPS * vae.first_stage_model.decoder.conv_out.in_channels * pixels * comfy.model_management.dtype_size(vae.vae_dtype)
 

@@ -1,6 +1,6 @@
 """Previews while a clip is sampled: ComfyUI's own picture of one moving frame, and all frames at once for the frontend extension.
 
-ComfyUI's preview channel carries one still picture per step. So the frames of the clip go beside it, as a message of their own
+ComfyUI's preview channel carries one still picture per step. So the frames of the clip are sent as a separate message
 to the browser that runs the prompt; `web/animated_preview.js` cuts them apart and plays them. Nothing of ComfyUI is changed,
 and who does not know the message sees the plain preview.
 """
@@ -28,7 +28,7 @@ JPEG_QUALITY = 90
 def moving_preview(model, steps: int, part: tuple[int, int] = (0, 1)):
     """ComfyUI's step callback, shown another frame of the clip at each step, since frame 0 stands still; and all of them in a sheet.
 
-    `part` (i, n): this is run i of n alike that share one progress bar. Within the `with` block the bar moves with the network's blocks.
+    `part` (i, n): this is run i of n equal ones that share a progress bar. Within the `with` block the bar moves with the network's blocks.
     """
     index, parts = part
     blocks = [module for module in model.model.diffusion_model.modules() if isinstance(module, ResBlock)]
@@ -57,7 +57,7 @@ def linear_previewer(model) -> latent_preview.LatentPreviewer | None:
 def send_sheet(previewer: latent_preview.LatentPreviewer, x0: torch.Tensor) -> None:
     """Send all frames of x0 [f, 4, h, w] to the browser that runs the prompt.
 
-    Scripts do not get it: they have not told ComfyUI that they read previews with metadata, as its frontend does.
+    Scripts do not get it: they have not declared that they read previews with metadata, as its frontend does.
     """
     context = comfy_execution.utils.get_executing_context()
     if context is None:

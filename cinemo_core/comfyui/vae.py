@@ -57,7 +57,7 @@ def load_vae(path: str) -> comfy.sd.VAE:
 
 
 def load_vae_patcher(path: str, disable_dynamic: bool = False) -> ModelPatcher:
-    """The patcher of a VAE read anew from disk, as ComfyUI asks for it; like core's, it is of ComfyUI's current kind."""
+    """The patcher of a VAE read from disk again, as ComfyUI asks for it; like core's, it is of ComfyUI's current kind."""
     return load_vae(path).patcher
 
 

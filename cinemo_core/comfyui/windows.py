@@ -12,7 +12,7 @@ def frame_indices(x: torch.Tensor, clips: int, clip_frames: int, z0: torch.Tenso
     """Index in the clip of each frame at hand.
 
     x: [clips * f, c, h, w], what a sampler asks about; z0: [clips, c, h, w]. Raises SamplingError where x is neither the clip
-    nor a window of it that its maker tells of.
+    nor a window of it that its maker declares.
     """
     window = told_window(transformer_options)
     frames = x.shape[0] / clips

@@ -2,7 +2,7 @@
 
     python -m cinemo_core.download [--dest DIR] [--endpoint URL] [--dtype fp16|bf16|fp32|keep] [--keep-original] [--image-vae]
 
-Run it in the folder of this pack, with ComfyUI's Python. A run that was cut off goes on where it stopped; a second run does
+Run it in the folder of this pack, with ComfyUI's Python. An interrupted run continues where it stopped; a second run does
 nothing. Every file is compared with the checksum that the hub lists for it: SHA-256 for the weights, the git blob id for the
 small files. The list comes from the same address as the files, so this finds damage, not a dishonest mirror.
 """
@@ -27,7 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"download: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\ndownload: stopped; the same command goes on from here.", file=sys.stderr)
+        print("\ndownload: stopped; run the same command again to continue.", file=sys.stderr)
         return 130
 
 
@@ -59,7 +59,7 @@ def run(arguments: list[str] | None) -> int:
         default="fp16",
         help="type of the UNet's weights on disk (default: %(default)s); the README says what suits a computer without a GPU",
     )
-    parser.add_argument("--keep-original", action="store_true", help="keep the UNet as published too, beside the converted one")
+    parser.add_argument("--keep-original", action="store_true", help="keep the UNet as published too, next to the converted one")
     parser.add_argument("--image-vae", action="store_true", help="also fetch vae/, which decodes frame by frame")
     args = parser.parse_args(arguments)
     if Path(args.name).name != args.name or args.name in ("", "..") or args.name.startswith("."):

@@ -143,14 +143,14 @@ def one_sentence(published: Published, endpoint: str, path: str | None = None) -
     except tuple(http_errors()) as error:
         raise DownloadError(
             f"{endpoint} cannot be reached, or the connection broke ({type(error).__name__}); check the connection, or give a "
-            "mirror with --endpoint; the same command goes on where it stopped."
+            "mirror with --endpoint; run the same command again to continue."
         ) from None
     except OSError as error:
         if error.errno == errno.ENOSPC:
-            raise DownloadError(f"The disk is full while {what} comes in; free some space; the same command goes on from here.") from None
+            raise DownloadError(f"The disk is full; {what} is incomplete: free some space and run the same command again.") from None
         if error.errno is not None:
             raise
-        raise DownloadError(f"{what} came incomplete from {endpoint}; the same command goes on where it stopped.") from None
+        raise DownloadError(f"{what} came incomplete from {endpoint}; run the same command again to continue.") from None
 
 
 def http_errors() -> Iterable[type[Exception]]:

@@ -1,6 +1,6 @@
 """Puts the published checkpoint into a folder: only the files that the pack needs, each verified, the UNet as one safetensors file.
 
-Downloads gather in a hidden folder beside them, which ComfyUI does not list, and move to their place when they are whole and
+Downloads are collected in a hidden folder next to them, which ComfyUI does not list, and move to their place when they are whole and
 verified. Files that lie in place already are compared, never replaced and never removed.
 """
 
@@ -106,16 +106,16 @@ def is_converted(request: Request) -> bool:
     try:
         found = read_metadata(target).get("cinemo.dtype", "another type")
     except CheckpointError as error:
-        raise InputError(f"{error} To convert it anew, delete it first.") from None
+        raise InputError(f"{error} To convert it again, delete it first.") from None
     if found != request.dtype:
         raise InputError(
-            f"{target} holds {found}, expected {request.dtype}; delete it to convert it anew, or pass the --dtype that it has."
+            f"{target} holds {found}, expected {request.dtype}; delete it to convert it again, or pass the --dtype that it has."
         )
     return True
 
 
 def check_space(request: Request, downloads: list[RemoteFile], scratch: Path, plan: Plan) -> str:
-    """How much is still to come, as a line. Raises InputError if the disk cannot hold it and, beside it, the converted UNet."""
+    """How much is still to download, as a line. Raises InputError if the disk cannot hold it together with the converted UNet."""
     there = [partial(scratch, file) for file in downloads]
     needed = sum(file.size for file in downloads) - sum(path.stat().st_size for path in there if path.exists())
     converted = plan.original.size if plan.convert else 0  # half of it twice for a half type: the file, and what is converted

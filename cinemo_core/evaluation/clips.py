@@ -1,6 +1,6 @@
 """Clips of a folder: any video that PyAV decodes, or subfolders of frame images, read as uint8 [f, h, w, 3] of one size.
 
-Which videos are taken and where a window starts hangs on the seed and the clip's own name alone, so that a file more or
+Which videos are taken and where a window starts depends on the seed and the clip's own name alone, so that a file more or
 less in the folder changes nothing for the others.
 """
 
@@ -76,7 +76,7 @@ def find_clips(folder: Path) -> list[Clip]:
     named: dict[str, Path] = {}
     for clip in clips:
         if clip.name in named:
-            raise InputError(f"{clip.path} and {named[clip.name]} have the same name; rename or remove one, clips are told by their names.")
+            raise InputError(f"{clip.path} and {named[clip.name]} have the same name, by which clips are known; rename or remove one.")
         named[clip.name] = clip.path
     return clips
 
@@ -87,5 +87,5 @@ def shuffled(clips: Iterable[Clip], seed: int) -> list[Clip]:
 
 
 def draw(seed: int, text: str) -> int:
-    """A whole number that looks random and hangs on nothing but the seed and the text."""
+    """A whole number that looks random and depends only on the seed and the text."""
     return int.from_bytes(hashlib.sha256(f"{seed} {text}".encode(errors="surrogateescape")).digest()[:8], "big")

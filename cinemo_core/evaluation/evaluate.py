@@ -59,7 +59,7 @@ def evaluate(settings: Settings, weights: Mapping[str, Path | None], device: tor
 
     Called by every process of accelerate with the same arguments, it gives the same report to each. Raises InputError and
     CheckpointError before the first clip is read for all that can be known by then. A metric that has too few clips left,
-    because others could not be read, stands in the report as failed, beside the others.
+    because others could not be read, is in the report as failed, next to the others.
     """
     plan = make_plan(settings, weights)
     networks = load_networks(plan, settings, device)

@@ -11,7 +11,10 @@ from ..errors import InputError
 def check_splits(clips: int, splits: int) -> None:
     """Raise InputError if there are fewer clips than splits."""
     if clips < splits:
-        raise InputError(f"The inception score of {clips} clips is to be taken over {splits} splits; lower --splits or take more clips.")
+        raise InputError(
+            f"The inception score needs at least as many clips as splits, and there are {clips} clips for {splits} splits; "
+            "lower --splits or take more clips."
+        )
 
 
 def inception_score(probabilities: np.ndarray, splits: int) -> tuple[float, float]:

@@ -14,7 +14,7 @@ ROWS = 256  # of the kernel matrix in memory at a time
 def kernel_distance(first: np.ndarray, second: np.ndarray) -> float:
     """MMD^2 of features [n, d] and [m, d] under k(x, y) = (x . y / d + 1)^3. Raises InputError for fewer than two rows.
 
-    The estimate is unbiased, so it can be a little below 0 where the sets are alike.
+    The estimate is unbiased, so it can be a little below 0 where the sets are equal.
     """
     if min(len(first), len(second)) < 2:
         raise InputError(f"A kernel distance needs two clips on each side; there are {len(first)} and {len(second)}.")

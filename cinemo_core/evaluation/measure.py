@@ -29,7 +29,7 @@ Found = tuple[int, dict[str, np.ndarray] | str]  # place of a clip in the order;
 
 @dataclass
 class Networks:
-    """What is to be run over a folder; the two similarities take their other half from here."""
+    """What is run over a folder; the two similarities take their other half from here."""
 
     i3d: I3D | None = None
     c3d: C3D | None = None

@@ -36,7 +36,7 @@ class Settings:
     width, height, resize: what every frame is brought to, by a mode of `resize_image`, before a network sees it.
     real_stride, real_start: every how manieth frame of a real video is taken, and from where; a generated clip is read from
     its first frame on. splits: parts of the inception score. seed: of the choice of videos and of starts.
-    images: folder with the input images of the generated clips; without one their first frames stand for them.
+    images: folder with the input images of the generated clips; without one their first frames are used instead.
     Raises InputError for what makes no sense together.
     """
 

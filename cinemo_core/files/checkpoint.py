@@ -1,6 +1,6 @@
 """Reading checkpoint files: what a header says, and memory-mapped state dicts.
 
-Pickles are read with `weights_only`, so no code in them ever runs. A model is told by its keys and shapes, never by its name.
+Pickles are read with `weights_only`, so no code in them ever runs. A model is recognised by its keys and shapes, never by its name.
 """
 
 import logging
@@ -109,12 +109,12 @@ def compare(found: Shapes, expected: Shapes, what: str) -> None:
             [f"{n} {list(found[n])} instead of {list(s)}" for n, s in expected.items() if n in found and tuple(found[n]) != tuple(s)],
         ),
     ]
-    told = [
+    problems = [
         f"{verb} {len(names)} tensors ({', '.join(names[:2])}{', ...' if len(names) > 2 else ''})" for verb, names in differences if names
     ]
-    if told:
+    if problems:
         raise CheckpointError(
-            f"{what} {' and '.join(told)}: the file is incomplete or of another architecture; download it again or choose another file."
+            f"{what} {' and '.join(problems)}: the file is incomplete or of another architecture; download it again or choose another file."
         )
 
 
@@ -161,7 +161,7 @@ def _read_pickle(path: Path) -> Any:
 
 
 def _calls_code(path: Path) -> bool:
-    """Whether a bare pickle names Python objects; told from its opcodes, nothing is run."""
+    """Whether a bare pickle names Python objects. Only its opcodes are read; nothing is run."""
     with path.open("rb") as file:
         try:
             return any(op.name in ("GLOBAL", "STACK_GLOBAL", "INST") for op, _, _ in pickletools.genops(file))
@@ -170,7 +170,7 @@ def _calls_code(path: Path) -> bool:
 
 
 def _damaged(path: Path, reason: str = "") -> CheckpointError:
-    """What is wrong with a file, told from its first bytes and from the reason that safetensors gives."""
+    """What is wrong with a file, from its first bytes and the reason that safetensors gives."""
     with path.open("rb") as file:
         start = file.read(200)
     if not start:

@@ -8,7 +8,7 @@ from typing import Any
 from .published import Published
 
 
-def nothing_beside(weights: Path, config: Any) -> None:
+def no_config_file(weights: Path, config: Any) -> None:
     """For a family whose published files say nothing next to the weights."""
 
 
@@ -24,7 +24,7 @@ class Family:
     shapes: names and shapes of all tensors of these sizes.
     sensitive: prefixes of the tensors that keep their own format in an 8-bit network.
     published: where its weights can be had.
-    check_beside: raises CheckpointError for a configuration next to the weights that contradicts them.
+    check_config_file: raises CheckpointError for a configuration next to the weights that contradicts them.
     """
 
     name: str
@@ -35,7 +35,7 @@ class Family:
     shapes: Callable[[Any], dict[str, tuple[int, ...]]]
     sensitive: tuple[str, ...] = ()
     published: Published | None = None
-    check_beside: Callable[[Path, Any], None] = nothing_beside
+    check_config_file: Callable[[Path, Any], None] = no_config_file
 
     @property
     def words(self) -> str:

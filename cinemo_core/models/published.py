@@ -1,6 +1,6 @@
 """What a publisher's repository holds for this pack: which files, into which folder, how large. Standard library only.
 
-The one record behind the download command, the loaders' messages and the README. Sizes stand where the publisher's are known.
+The one record behind the download command, the loaders' messages and the README. Sizes are given where the publisher's are known.
 """
 
 from dataclasses import dataclass
@@ -49,7 +49,7 @@ class Published:
         return f"put {folders} of {self.page} into {target}, or run `{COMMAND}` in the folder of this pack, and press R"
 
     def table(self) -> str:
-        """The files as a Markdown table, as it stands in the README and on the loaders' help pages."""
+        """The files as a Markdown table, as it is in the README and on the loaders' help pages."""
         rows = [("files of the checkpoint", "into", "size of the weights"), ("---", "---", "---")]
         for part in self.parts:
             files = ", ".join(f"`{name}`" for name in part.files)

@@ -40,7 +40,7 @@ def recognise(path: str | os.PathLike, state_dict: Mapping[str, Any], wanted: Fa
     network = family.normalise(state_dict)
     config = family.config(network)
     compare(shapes_of(network), family.shapes(config), f"The {family.name} UNet {path}")
-    family.check_beside(Path(path), config)
+    family.check_config_file(Path(path), config)
     return Recognised(family, network, config)
 
 

@@ -42,7 +42,7 @@ def motion_id_of_ssim(ssim: float) -> int:
 
 
 def ssim_range(bucket: int) -> tuple[float, float]:
-    """Lowest and highest mean SSIM that the bucket stands for, one hundredth wide; the end buckets reach to -1 and to 1.
+    """Lowest and highest mean SSIM of the bucket, one hundredth wide; the end buckets reach to -1 and to 1.
 
     Raises InputError as `motion_id` does.
     """
@@ -74,7 +74,7 @@ class MotionScore:
 
     @property
     def bucket(self) -> int:
-        """The motion bucket of the clip; what lies outside the scale gets the bucket at that end."""
+        """The motion bucket of the clip; values outside the scale get the bucket at that end."""
         return bucket_of_motion_id(self.motion_id)
 
 

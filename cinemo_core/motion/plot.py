@@ -1,6 +1,6 @@
 """Line charts drawn with Pillow, which ComfyUI ships; it ships no plotting library.
 
-A picture is a card with its own background, for it is shown on light and dark pages alike. Shapes are drawn three times as
+A picture is a card with its own background, as it is shown on light and on dark pages. Shapes are drawn three times as
 large and scaled down, which smooths them; text is drawn last, at its true size, with Pillow's own scalable font.
 """
 
@@ -191,7 +191,7 @@ def _draw_panel(canvas: Canvas, panel: Panel, box: Box) -> None:
 
 
 def _draw_band_names(canvas: Canvas, panel: Panel, chart: Box, low: float, high: float, y_of: Callable[[float], float]) -> None:
-    """Names beside the bands: the first, the last, and of those between every one, second, fifth... for which there is room."""
+    """Names next to the bands: the first, the last, and of those between every one, second, fifth... for which there is room."""
     seen = [band for band in panel.bands if band.high > low and band.low < high]
     if not seen:
         return

@@ -1,10 +1,10 @@
-"""Longer clips from segments: what each is told, how its drift is taken back, how segments are joined.
+"""Longer clips from segments: prompt and motion of each, correction of its drift, and how segments are joined.
 
-Autoregression, as the author of Cinemo suggests for more than 16 frames: a segment is animated from the frame that the one
-before hands on. Errors pile up that way, first of all in colour and contrast, which are the mean and the standard deviation
-of the latent channels; these are matched to the first image's, as AdaIN does with features (arXiv 1703.06868, eq. 8).
+Autoregression, as the author of Cinemo suggests for more than 16 frames: a segment is animated from a frame of the one before.
+Errors accumulate that way, mostly in colour and contrast, which are the mean and the standard deviation of the latent
+channels; these are matched to the first image's, as AdaIN does with features (arXiv 1703.06868, eq. 8).
 
-A segment is [f, c, h, w]. With an overlap of n frames it hands on frame f - 1 - n, and its last n frames are cross-faded
+A segment is [f, c, h, w]. With an overlap of n frames the next one begins from frame f - 1 - n, and its last n frames are cross-faded
 with the next segment's.
 """
 
@@ -27,9 +27,9 @@ class Drift(NamedTuple):
 
 
 def check_segments(segments: int, overlap: int, frames: int, strength: float) -> None:
-    """Raise InputError unless there is a segment, each adds a frame to the clip, and the correction strength lies in 0..1."""
+    """Raise InputError unless there is a segment, each adds a frame to the clip, and the correction strength is in 0..1."""
     if segments < 1:
-        raise InputError(f"The clip is to have {segments} segments; choose 1 or more.")
+        raise InputError(f"{segments} segments were asked for; choose 1 or more.")
     if not 0 <= overlap <= frames - 2:
         raise InputError(
             f"The overlap is {overlap} frame(s) and a segment has {frames}; choose 0 to {frames - 2}, "

@@ -83,7 +83,7 @@ def check_frames(images: torch.Tensor) -> None:
 
 
 def _local_mean(values: np.ndarray) -> np.ndarray:
-    """Gaussian mean around each pixel whose window lies inside the image: [h, w, c] -> [h - 10, w - 10, c]."""
+    """Gaussian mean around each pixel whose window is inside the image: [h, w, c] -> [h - 10, w - 10, c]."""
     from scipy.ndimage import gaussian_filter
 
     mean = gaussian_filter(values, (SIGMA, SIGMA, 0), truncate=TRUNCATE)

@@ -40,7 +40,7 @@ READY = "() => window.app?.canvas && window.app.extensionManager && window.app.g
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--thumbnails", action="store_true", help="write the thumbnails beside the workflows anew")
+    parser.addoption("--thumbnails", action="store_true", help="write the thumbnails next to the workflows again")
 
 
 @pytest.fixture(scope="session")

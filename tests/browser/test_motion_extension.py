@@ -62,7 +62,7 @@ def page(open_page, server):
 
 
 def without_extension(page):
-    """Load the page anew, as if the pack had no scripts."""
+    """Load the page again, as if the pack had no scripts."""
 
     def leave_out(route):
         route.fulfill(json=[path for path in route.fetch().json() if "cinemo" not in path])
@@ -113,8 +113,8 @@ def test_the_scale_is_shown_with_its_words(page, tmp_path, modern, theme):
 def test_the_bucket_of_the_clip_is_marked_once_it_is_measured(page, server, tmp_path, modern):
     use_modern_nodes(page, modern)
     page.evaluate(LOAD, read_workflow("match_motion"))
-    measured_anew = {"CinemoMotionBucketFromVideo": {"width": 64, "height": 64, "frame_stride": 2 if modern else 1}}
-    page.evaluate(SET_WIDGETS, TINY | measured_anew)
+    measured_again = {"CinemoMotionBucketFromVideo": {"width": 64, "height": 64, "frame_stride": 2 if modern else 1}}
+    page.evaluate(SET_WIDGETS, TINY | measured_again)
     page.evaluate(SHOW, "CinemoMotionConditioning")
     page.get_by_role("img", name="Motion bucket of the reference clip, not measured yet").wait_for()
     assert page.evaluate(PLACE_OF, "clip") is None

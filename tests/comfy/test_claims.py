@@ -56,7 +56,7 @@ def say_trained_for(checkpoint, prediction_type):
     scheduler.write_text(json.dumps(json.loads(scheduler.read_text()) | {"prediction_type": prediction_type}))
 
 
-def test_residual_and_direct_are_told_apart_by_what_the_export_says(drawn, ablation, tmp_path, capsys):
+def test_residual_and_direct_are_distinguished_by_what_the_export_says(drawn, ablation, tmp_path, capsys):
     images = [render_stills(0, SIZE, SIZE, 1)[0].permute(1, 2, 0).numpy()]
     residual, other = (load_animator(folder, torch.device("cpu"), steps=2, cfg=2.0) for folder in (drawn, ablation / "direct"))
     assert (residual.prediction, other.prediction) == ("residual", "direct")

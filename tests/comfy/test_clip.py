@@ -110,7 +110,7 @@ def test_embeddings_have_the_width_of_the_encoder(folder):
     assert load_clip(folder).tokenizer.clip_l.embedding_size == 64
 
 
-def test_patcher_can_be_made_anew(folder):
+def test_patcher_can_be_made_again(folder):
     clip = load_clip(folder)
     make, arguments = clip.patcher.cached_patcher_init
     again = make(*arguments, disable_dynamic=True)

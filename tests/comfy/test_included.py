@@ -1,4 +1,4 @@
-"""Nano, the checkpoint that comes with the pack: small, whole, offered behind what the person has, and it moves as it is told."""
+"""Nano, the checkpoint that comes with the pack: small, whole, listed after the person's own, and it moves as asked."""
 
 import shutil
 

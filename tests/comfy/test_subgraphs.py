@@ -42,7 +42,7 @@ def by_title(nodes: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
 
 
 def values(node: dict[str, Any]) -> dict[str, Any]:
-    """A node's widget values by name; what the frontend keeps beside a seed is under EXTRA."""
+    """A node's widget values by name; what the frontend keeps next to a seed is under EXTRA."""
     return dict(zip(widget_order()[node["type"]], node.get("widgets_values", []), strict=True))
 
 

@@ -139,7 +139,7 @@ def test_names_and_shapes_are_those_of_comfyuis_temporal_vae():
     assert {entry.diffusers: entry.diffusers_shape for entry in table} == {n: tuple(t.shape) for n, t in reference.state_dict().items()}
 
 
-def test_patcher_can_be_made_anew(tmp_path):
+def test_patcher_can_be_made_again(tmp_path):
     vae = load_vae(save(temporal_vae(), tmp_path, "safetensors"))
     make, arguments = vae.patcher.cached_patcher_init
     again = make(*arguments, disable_dynamic=True)

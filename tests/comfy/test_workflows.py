@@ -142,7 +142,7 @@ def test_nothing_overlaps_and_groups_hold_the_nodes(name):
 
 
 @every_workflow
-def test_people_are_told_how_to_use_it(name):
+def test_people_learn_how_to_use_it(name):
     workflow = read_workflow(name)
     notes = [node["widgets_values"][0] for node in workflow["nodes"] if node["type"] in VIRTUAL]
     assert len(notes) == 2 and all(len(note) > 200 for note in notes)

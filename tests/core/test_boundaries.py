@@ -2,7 +2,7 @@
 
     nodes/  ->  cinemo_core/comfyui/  ->  cinemo_core/models/  ->  cinemo_core/*.py
 
-Only `cinemo_core/comfyui` knows ComfyUI, and importing the pack does nothing but define things, quickly.
+Only `cinemo_core/comfyui` knows ComfyUI, and importing the pack only defines things, quickly.
 """
 
 import ast

@@ -193,7 +193,7 @@ class TestCompare:
     def test_equal(self):
         compare(dict(self.expected), self.expected, "It")
 
-    def test_every_difference_is_told(self):
+    def test_every_difference_is_reported(self):
         found = {"a": (2, 2), "e": (1,)}
         with pytest.raises(CheckpointError) as error:
             compare(found, self.expected, "The file x")

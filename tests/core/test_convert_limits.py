@@ -43,7 +43,7 @@ print(most - before)
 @pytest.mark.skipif(sys.platform != "linux", reason="Reads what Linux says of the process's memory.")
 @pytest.mark.parametrize(("suffix", "dtype"), [(".safetensors", "keep"), (".safetensors", "fp32"), (".bin", "fp32")])
 def test_memory_does_not_grow_with_the_file(tmp_path, root, suffix, dtype):
-    """A quarter of the file at most, memory that stands for a file left out; the largest tensor is a tenth of it."""
+    """A quarter of the file at most, memory that maps a file left out; the largest tensor is a tenth of it."""
     shapes = expected_shapes(replace(drawn.UNET, model_channels=256))
     wide = {name: torch.zeros(shape, dtype=torch.float16) for name, shape in shapes.items()}
     source, target = tmp_path / f"wide{suffix}", tmp_path / "target.safetensors"

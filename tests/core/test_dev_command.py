@@ -94,7 +94,7 @@ def test_arithmetic_grows_with_the_clip():
     assert half == pytest.approx(whole / 2, rel=0.02)
 
 
-def test_a_long_run_is_told_beforehand():
+def test_a_long_run_is_reported_beforehand():
     settings = estimate.Sampling(512, 320, 16, 50, 7.5)
     sentence = "* sampling takes about 1 h 20 min on this processor, an estimate; --fast takes about 25 min; Ctrl-C ends it"
     assert demo.forecast(FULL, settings, 2.3e11, fast=False) == sentence

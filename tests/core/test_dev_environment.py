@@ -82,14 +82,14 @@ def test_a_python_without_packages_is_refused(version):
         environment.check_python(version)
 
 
-def test_too_little_disk_space_is_told_before_anything_is_made(tmp_path, monkeypatch):
+def test_too_little_disk_space_is_reported_before_anything_is_made(tmp_path, monkeypatch):
     monkeypatch.setattr(environment, "GIGABYTES", 10**9)
     with pytest.raises(DevError, match="GB of free disk space, the environment needs about"):
         environment.ensure_venv(tmp_path / ".venv")
     assert not (tmp_path / ".venv").exists()
 
 
-def test_a_python_without_venv_is_told(tmp_path, monkeypatch):
+def test_a_python_without_venv_is_reported(tmp_path, monkeypatch):
     monkeypatch.setattr(environment, "GIGABYTES", 0)
     monkeypatch.setattr(sys, "executable", "/bin/false")
     with pytest.raises(DevError, match="install its venv module"):
@@ -118,25 +118,25 @@ def test_an_old_comfyui_is_refused(tmp_path):
 
 
 def test_the_oldest_comfyui_is_the_same_everywhere():
-    """What the registry is told, what dev.py takes, and what the smoke tests run on."""
+    """What the registry reads, what dev.py takes, and what the smoke tests run on."""
     assert f'requires-comfyui = ">={environment.OLDEST_COMFYUI}"' in (environment.ROOT / "pyproject.toml").read_text(encoding="utf-8")
     pin = (environment.REQUIREMENTS / "comfyui-oldest.txt").read_text(encoding="utf-8")
     assert pin.startswith(f"# ComfyUI {environment.OLDEST_COMFYUI}, ")
 
 
-def test_comfyui_path_uses_this_python_if_none_is_beside_it(tmp_path, monkeypatch, pip_calls):
+def test_comfyui_path_uses_this_python_if_none_is_near_it(tmp_path, monkeypatch, pip_calls):
     monkeypatch.setenv("COMFYUI_PATH", str(comfyui(tmp_path / "ComfyUI", "0.31.0")))
     assert environment.prepare() == environment.Environment(Path(sys.executable), tmp_path / "ComfyUI")
     assert pip_calls == []
 
 
 @pytest.mark.parametrize("place", ["ComfyUI/venv", "ComfyUI/.venv", "venv", ".venv"])
-def test_comfyui_path_prefers_the_python_beside_it(tmp_path, place):
+def test_comfyui_path_prefers_the_python_near_it(tmp_path, place):
     folder = comfyui(tmp_path / "ComfyUI", "0.30.0")
     python = environment.interpreter(tmp_path / place)
     python.parent.mkdir(parents=True)
     python.symlink_to(sys.executable)
-    assert next(filter(Path.exists, environment.interpreters_beside(folder))) == python
+    assert next(filter(Path.exists, environment.interpreters_near(folder))) == python
 
 
 def test_nothing_is_installed_into_the_users_python_without_leave(tmp_path, monkeypatch, pip_calls):

@@ -148,7 +148,7 @@ def test_what_lies_in_place_is_compared_used_and_kept(download, hub):
 def test_another_type_is_not_replaced(download):
     place = download().folder
     before = (place / CONVERTED).read_bytes()
-    assert "holds fp16, expected bf16; delete it to convert it anew" in sentence(download("--dtype", "bf16"))
+    assert "holds fp16, expected bf16; delete it to convert it again" in sentence(download("--dtype", "bf16"))
     assert (place / CONVERTED).read_bytes() == before
 
 
@@ -163,7 +163,7 @@ class TestConnection:
     def test_a_run_that_gave_up_is_continued_by_the_next(self, download, hub):
         hub.cut[UNET] = [CHUNK + 1000, *[0] * 50]
         found = sentence(download())
-        assert "the connection broke" in found and "the same command goes on where it stopped" in found
+        assert "the connection broke" in found and "run the same command again to continue" in found
         assert set(hub.starts(UNET)) == {0, CHUNK}
         hub.cut.clear()
         result = download()
@@ -184,7 +184,7 @@ class TestConnection:
         process.send_signal(kill)
         _, errors = process.communicate()
         if kill == signal.SIGINT:
-            assert process.returncode == 130 and errors.endswith("download: stopped; the same command goes on from here.\n")
+            assert process.returncode == 130 and errors.endswith("download: stopped; run the same command again to continue.\n")
         result = download()
         assert result.code == 0
         assert hub.starts(UNET) == [CHUNK]

@@ -23,6 +23,6 @@ def test_words_of_every_language_and_windows_paths_stay():
     assert str(pickle.loads(pickle.dumps(CinemoError(sentence)))) == sentence
 
 
-def test_a_quoted_value_is_told_from_the_sentence():
+def test_a_quoted_value_is_distinguished_from_the_sentence():
     with pytest.raises(CinemoError, match=r"says hidden_size = '\\n', expected 64"):
         clip_text.read_config(clip_text.shapes(drawn.TEXT), {"hidden_size": "\n"})

@@ -54,7 +54,7 @@ def test_buckets_that_are_none(buckets, message):
 @pytest.mark.parametrize(
     ("segments", "overlap", "strength", "message"),
     [
-        (0, 0, 0.5, "0 segments; choose 1 or more"),
+        (0, 0, 0.5, "0 segments were asked for; choose 1 or more"),
         (-3, 0, 0.5, "-3 segments"),
         (2, -1, 0.5, r"overlap is -1 frame\(s\) and a segment has 16; choose 0 to 14"),
         (2, 15, 0.5, "overlap is 15"),
@@ -82,8 +82,8 @@ def test_seeds_differ_between_segments_and_between_nearby_seeds():
 def test_correction_takes_back_its_share_of_the_drift(strength, overlap):
     segment = random_segment()
     corrected = correct(segment, REFERENCE, strength, overlap)
-    handed_on = slice(5 - overlap, 6 - overlap)
-    before, after = drift(segment[handed_on], REFERENCE), drift(corrected[handed_on], REFERENCE)
+    next_start = slice(5 - overlap, 6 - overlap)
+    before, after = drift(segment[next_start], REFERENCE), drift(corrected[next_start], REFERENCE)
     assert before.mean > 0.1 and before.std > 0.1
     assert after == pytest.approx([(1 - strength) * distance for distance in before], abs=1e-5)
     assert torch.equal(corrected[:1], segment[:1])

@@ -141,7 +141,7 @@ def test_bands_and_levels_follow_the_axis(drawn):
 
 
 @pytest.mark.parametrize("bucket", range(BUCKETS))
-def test_the_mean_stands_beside_its_bucket(bucket, drawn):
+def test_the_mean_is_next_to_its_bucket(bucket, drawn):
     mean = (99 - bucket) / 100
     score_chart(MotionScore((mean, mean), 1, 512, 320))
     long_dashes = [y for length, y in drawn.dashes if length > 100]

@@ -13,7 +13,7 @@ TOLERANCE = 1e-5
 
 def golden_image(case: str) -> torch.Tensor:
     image = load("crop")[f"{case}.image_u8_hwc"].float()[None] / 255
-    return image.expand(-1, -1, -1, 3)  # one stored channel stands for all three
+    return image.expand(-1, -1, -1, 3)  # one stored channel is used for all three
 
 
 def ramp(height: int, width: int) -> torch.Tensor:

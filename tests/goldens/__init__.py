@@ -1,4 +1,4 @@
-"""Reference numbers of the authors' code, see README.md beside this file."""
+"""Reference numbers of the authors' code, see README.md next to this file."""
 
 import json
 from pathlib import Path

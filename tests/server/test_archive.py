@@ -32,7 +32,7 @@ MEGABYTES = 35  # most of it nano
 
 
 class Fresh(Server):
-    """A ComfyUI with what lies in its base directory, nothing linked in."""
+    """A ComfyUI with what is in its base directory, nothing linked in."""
 
     def __init__(self, comfyui: Path, base: Path, module: str):
         super().__init__(comfyui, base, {}, log=base.parent / "comfyui.log")
@@ -90,7 +90,7 @@ def earlier(root: Path, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def base(comfyui: Path, tmp_path_factory) -> Path:
-    """The base directory of a ComfyUI with an input picture, beside a home and a temporary folder of its own."""
+    """The base directory of a ComfyUI with an input picture, and a home and a temporary folder next to it."""
     base = tmp_path_factory.mktemp("fresh") / "ComfyUI"
     (base / "input").mkdir(parents=True)
     (base / "custom_nodes").mkdir()
@@ -100,7 +100,7 @@ def base(comfyui: Path, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module", autouse=True)
 def own_home(base: Path) -> Iterator[None]:
-    """What the server or the download might leave in the home or in the temporary folder shows up beside `base`."""
+    """What the server or the download might leave in the home or in the temporary folder shows up next to `base`."""
     with pytest.MonkeyPatch.context() as patch:
         for name, folder in {"HOME": "home", "TMPDIR": "tmp", "XDG_CACHE_HOME": "home/.cache", "HF_HOME": "home/.cache/hf"}.items():
             (base.parent / folder).mkdir(parents=True, exist_ok=True)
@@ -113,7 +113,7 @@ def entries(folder: Path) -> set[str]:
 
 
 def bare_start(comfyui: Path, base: Path) -> tuple[set[str], set[str]]:
-    """Start and stop without the pack: the node ids on offer, and all that lies in and around the base directory afterwards."""
+    """Start and stop without the pack: the node ids on offer, and everything in and around the base directory afterwards."""
     with Bare(comfyui, base, FOLDER) as running:
         nodes = set(running.found)
         assert FOLDER not in Client(running.url).get("/workflow_templates")

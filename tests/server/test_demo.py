@@ -1,4 +1,4 @@
-"""`dev.py demo` and `dev.py serve` as a person runs them: results, one-sentence errors, and nothing left behind."""
+"""`dev.py demo` and `dev.py serve` as a person runs them: results, one-sentence errors, and no file left over."""
 
 import os
 import re

@@ -80,7 +80,7 @@ def pixels(client, outputs) -> np.ndarray:
 
 
 def test_cancelled_and_queued_again(client, graph):
-    """ComfyUI hands over the same objects again, so the node goes on where it was."""
+    """ComfyUI passes the same objects again, so the node continues where it was."""
     done = run_and_cancel(client, graph) // STEPS
     assert 2 <= done < SEGMENTS
 

@@ -69,7 +69,7 @@ class Input(NamedTuple):
 
     name: str
     kind: str  # INT, MODEL, ...
-    controlled: bool  # the frontend keeps beside it what to do with it after a run
+    controlled: bool  # the frontend keeps next to it what to do with it after a run
     advanced: bool
 
 

@@ -1,4 +1,4 @@
-"""The files that workflows need beside Cinemo's own: a LoRA, a ControlNet and a Stable Diffusion 1.5 checkpoint, small, of random weights.
+"""Small random files that workflows need besides Cinemo's own: a LoRA, a ControlNet and a Stable Diffusion 1.5 checkpoint.
 
 ComfyUI recognises Stable Diffusion 1.5 by the width of its first level, so ControlNet and checkpoint have that level, and
 the ControlNet steers a Cinemo of that width. The LoRA is of the drawn checkpoint.

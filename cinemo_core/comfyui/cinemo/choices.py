@@ -1,4 +1,4 @@
-"""Which checkpoints Cinemo's loaders list, and what a name from their lists stands for."""
+"""Which checkpoints Cinemo's loaders list, and which files a name from their lists means."""
 
 import os
 from pathlib import Path
@@ -14,7 +14,7 @@ from .. import files
 
 
 def register_included() -> None:
-    """Offer the checkpoint that comes with the pack, behind whatever the person has."""
+    """Offer the checkpoint that comes with the pack, listed after the person's own."""
     folder_paths.add_model_folder_path("diffusers", str(included.ROOT))
 
 
@@ -42,13 +42,13 @@ def bundle_default() -> str:
 
 
 def unet_problem(name: object) -> str | None:
-    """Why a name stands for no UNet, and what to do, as a sentence; None for a name from `unet_choices`."""
+    """Why there is no UNet of this name, and what to do, as a sentence; None for a name from `unet_choices`."""
     found = files.unets()
     return None if isinstance(name, str) and name in found else _no_unet(name, found)
 
 
 def bundle_problem(name: object) -> str | None:
-    """Why a name stands for no checkpoint folder, and what to do, as a sentence; None for a name from `bundle_choices`."""
+    """Why there is no checkpoint folder of this name, and what to do, as a sentence; None for a name from `bundle_choices`."""
     found = files.bundles()
     return None if isinstance(name, str) and name in found else _no_bundle(name, found)
 

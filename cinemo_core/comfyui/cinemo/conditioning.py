@@ -22,7 +22,7 @@ FROM_BUCKET = -1.0  # of the number that the network reads
 class ClipCondition:
     """One clip: its first frame's latent z0 [1, 4, h, w] as the VAE gives it (unscaled), its motion id and its length.
 
-    `keeps_motion`: the id is this conditioning's alone, and stays where the motion of the clip is set anew.
+    `keeps_motion`: the id is this conditioning's alone, and is kept where the motion of the clip is set again.
     """
 
     z0: torch.Tensor

@@ -1,6 +1,6 @@
-"""Clips longer than the model samples at once: segment after segment, each from the frame that the one before hands on.
+"""Clips longer than the model samples at once: one segment after another, each from a frame of the one before.
 
-**What is done stays.** The finished segments of the last run stay with the MODEL that made them, at most those of one run
+**Finished segments are kept.** The finished segments of the last run stay with the MODEL that made them, at most those of one run
 (0.6 MB each at 512x320 and 16 frames), and are dropped with it. A run that was interrupted, or that failed, is continued
 by queueing it again; with fewer segments it gives what is done at once, with more it samples the new ones only, and a
 changed line of prompts or buckets samples from that segment on. The other way, to return a short clip when interrupted,
@@ -70,7 +70,7 @@ class Run:
     segments: list[Segment]
 
     def is_of(self, positive: list, negative: list, latent: dict, clip, settings: Settings) -> bool:
-        """Whether these are the same objects, as ComfyUI hands them over again while the nodes before this one are unchanged."""
+        """Whether these are the same objects, as ComfyUI passes them again while the nodes before this one are unchanged."""
         same = self.positive is positive and self.negative is negative and self.latent is latent
         return same and (self.clip and self.clip()) is clip and self.settings == settings
 
@@ -119,7 +119,7 @@ def extend_video(
     for index, plan in enumerate(plans[len(done) :], start=len(done)):
         comfy.model_management.throw_exception_if_processing_interrupted()
         prompted = _with_text(positive, texts[plan.prompt]) if plan.prompt else positive
-        z0 = _handed_on(done[-1].frames, settings) if done else first_image
+        z0 = _next_start(done[-1].frames, settings) if done else first_image
         # not through a variable, which would keep the frames as sampled while the next segment is
         done.append(
             _corrected(plan, _sample(model, prompted, negative, latent, z0, plan, settings, (index, segments)), first_image, settings)
@@ -144,14 +144,14 @@ def _sample(
 
 
 def _finished(model, positive: list, negative: list, latent: dict, clip, settings: Settings, plans: list[SegmentPlan]) -> list[Segment]:
-    """The list of finished segments that this run goes on with and adds to: those of the last one, if it began alike."""
+    """The list of finished segments that this run continues: those of the last one, if it began in the same way."""
     last = _runs.get(model)
     if last is None or not last.is_of(positive, negative, latent, clip, settings):
         last = Run(positive, negative, latent, clip and weakref.ref(clip), settings, [])
         _runs[model] = last
-    alike = [segment.plan == plan for segment, plan in zip(last.segments, plans, strict=False)]
-    if False in alike:
-        del last.segments[alike.index(False) :]
+    same = [segment.plan == plan for segment, plan in zip(last.segments, plans, strict=False)]
+    if False in same:
+        del last.segments[same.index(False) :]
     return last.segments
 
 
@@ -173,18 +173,18 @@ def _at_segment(conditioning: list, z0: torch.Tensor, plan: SegmentPlan) -> list
 
 def _corrected(plan: SegmentPlan, frames: torch.Tensor, first_image: torch.Tensor, settings: Settings) -> Segment:
     corrected = correct(frames, first_image.to(frames), settings.correction, settings.overlap)
-    before, after = (drift(_handed_on(f, settings), first_image.to(f)) for f in (frames, corrected))
+    before, after = (drift(_next_start(f, settings), first_image.to(f)) for f in (frames, corrected))
     return Segment(plan, corrected, before, after)
 
 
-def _handed_on(frames: torch.Tensor, settings: Settings) -> torch.Tensor:
+def _next_start(frames: torch.Tensor, settings: Settings) -> torch.Tensor:
     """The frame of a segment that the next one begins from, [1, 4, h, w]."""
     return frames[-1 - settings.overlap :][:1]
 
 
 def _drift_text(segments: list[Segment], settings: Settings) -> str:
-    """A line of numbers per segment, measured on the frame that it hands on."""
-    lines = ["Drift of the latent channels from the first image, where each segment hands on, before -> after the correction:"]
+    """A line of numbers per segment, measured on the frame that the next one begins from."""
+    lines = ["Drift of the latent channels from the first image, in each segment's last own frame, before -> after the correction:"]
     length = segments[0].frames.shape[0] - 1
     for index, (_, _, before, after) in enumerate(segments):
         frame = index * (length - settings.overlap) + length - settings.overlap

@@ -151,7 +151,7 @@ def read_source(source: Source, size: ClipSize) -> torch.Tensor:
     images, latent = source.images, source.latent
     if latent is not None and images is None:
         if size.frames < MIN_FRAMES:
-            raise InputError(f"The clip is to have {size.frames} frame(s); choose {MIN_FRAMES} or more.")
+            raise InputError(f"A clip of {size.frames} frame(s) was asked for; choose {MIN_FRAMES} or more.")
         check_clip_latent(latent["samples"])
         check_finite(latent["samples"])
         return resample_frames(latent["samples"], size.frames).to(comfy.model_management.intermediate_device())

@@ -26,7 +26,7 @@ from ..windows import frame_indices
 from .conditioning import CLIP_KEY, check_clip
 
 CLIP_L_WIDTH = 768
-SD15_SETTINGS = {"image_size": 32, "use_spatial_transformer": True, "legacy": False}  # what SD1.x's networks take beside their sizes
+SD15_SETTINGS = {"image_size": 32, "use_spatial_transformer": True, "legacy": False}  # what SD1.x's networks take besides sizes
 
 
 def moving_frame(x0):

@@ -17,7 +17,7 @@ def random_noise(seed: int):
 class DCTInitNoise:
     """Noise whose low frequencies come from the first frame of a clip (DCTInit, paper sec. 3.3).
 
-    clip: latent [f, 4, h, w] whose frame 0 is the input image, as the VAE gives it (unscaled); that image alone will do.
+    clip: latent [f, 4, h, w] whose frame 0 is the input image, as the VAE gives it (unscaled); that image alone is enough.
     source: the NOISE to refine; cutoff, noise_level, temporal_cutoff: see `dctinit.dct_init`.
     Frame 0, which the model pins to the image, keeps the noise of the source.
     """

@@ -66,7 +66,7 @@ def sample_clip(
 
     `noise` replaces the seeded noise. With denoise 1 the clip starts from noise of unit variance, below 1 from `latent`
     with noise added. A schedule that ends above sigma 0, as the reference's does, is closed as DDIM closes it: the
-    residual is divided by sqrt(1 + sigma^2). `part` (i, n): this is run i of n alike that share one progress bar.
+    residual is divided by sqrt(1 + sigma^2). `part` (i, n): this is run i of n equal ones that share a progress bar.
     """
     check_model(model, CinemoSupported)
     check_run(sampling.steps, sampling.denoise)

@@ -10,7 +10,7 @@ from ...models.dynamicrafter.schedule import Schedule
 class DynamiCrafterSampling(comfy.model_sampling.ModelSamplingDiscrete):
     """State y = x / (sqrt(a) s), noise level sigma' = sqrt((1 - a) / a) / s; see `models.dynamicrafter.schedule`.
 
-    The largest sigma of a v model stands for infinity: there the network sees noise alone, and what it denoises is -v / s.
+    The largest sigma of a v model represents infinity: there the network sees noise alone, and what it denoises is -v / s.
     """
 
     def __init__(self, schedule: Schedule):

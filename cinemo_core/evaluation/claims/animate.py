@@ -27,7 +27,7 @@ FRAMES = 16
 
 @dataclass(frozen=True)
 class Task:
-    """One clip to make: picture uint8 [h, w, 3], caption, bucket 0..19, seed of the noise, and how `refine` shall treat that."""
+    """One clip to make: picture uint8 [h, w, 3], caption, bucket 0..19, seed of the noise, and how `refine` treats it."""
 
     image: np.ndarray
     caption: str

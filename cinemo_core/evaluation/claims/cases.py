@@ -33,7 +33,7 @@ THING_VERBS = ("moves left", "moves right", "rises", "falls")
 
 
 class Case(NamedTuple):
-    """A picture and what it is told to do.
+    """A picture and what it is asked to do.
 
     image: uint8 [h, w, 3]. bucket: how much the true scene moves at a middling strength. mask: where the thing stands that
     the caption speaks of, bool [h, w], or None where the whole picture moves. name: which picture it is. reach: how much the

@@ -85,7 +85,7 @@ def kind_of(caption: str) -> str:
 def consistency(residual: Animator, direct: Animator, cases: Sequence[Case], noises: int, clips: Clips) -> list[Row]:
     """Two equally trained networks on the same pictures, captions, buckets and seeds; a picture's value is the mean over its noises.
 
-    How much each moves is told besides, as a clip that stands still would lose nothing of the picture.
+    How much each moves is reported as well, as a clip that stands still would lose nothing of the picture.
     """
     tasks = [Task(case.image, case.caption, case.bucket, seed) for seed, case in enumerate(list(cases) * noises)]
     kept, moved = {}, {}
@@ -124,7 +124,7 @@ def initial_noise(animator: Animator, cases: Sequence[Case], clips: Clips) -> li
 
 
 def compare(claim: str, measure: str, values: dict[str, np.ndarray], names: Sequence[str], bar: str) -> Row:
-    """Passed where the mean of the first is below every other's; the paired counts are told."""
+    """Passed where the mean of the first is below every other's; the paired counts are reported."""
     first, *others = (values[name] for name in names)
     means = ", ".join(f"{name} {values[name].mean():.4f}" for name in names)
     wins = ", ".join(f"{int((first < other).sum())} of {len(first)} below {name}" for name, other in zip(names[1:], others, strict=True))

@@ -43,7 +43,7 @@ def caption_panel(row: Row) -> Panel:
     shares = sorted(row.values.items(), key=lambda item: -item[1])
     label = f"caption, the best first; the last: {shares[-1][0].removeprefix('the ')}"
     line = Line([share for _, share in shares], YELLOW)
-    return Panel("Share of clips that move as told", label, range(len(shares)), [line], 0, 1, levels=[Level(0.85, "bar")])
+    return Panel("Share of clips that move as asked", label, range(len(shares)), [line], 0, 1, levels=[Level(0.85, "bar")])
 
 
 def paired_panel(row: Row) -> Panel:

@@ -36,9 +36,9 @@ def diffusers_config(config: CinemoConfig) -> dict[str, Any]:
 
 
 def check_diffusers_config(weights: Path, config: CinemoConfig) -> None:
-    """Raise CheckpointError if the config.json beside a UNet contradicts its weights or asks for an unknown architecture.
+    """Raise CheckpointError if the config.json next to a UNet contradicts its weights or asks for an unknown architecture.
 
-    Only beside weights of the standard name: another file may lie in a folder with a config.json of something else.
+    Only next to weights of the standard name: another file may be in a folder with the config.json of another model.
     """
     if weights.name.startswith("diffusion_pytorch_model"):
         expected = diffusers_config(config)

@@ -16,5 +16,5 @@ CINEMO = Family(
     shapes=expected_shapes,
     sensitive=SENSITIVE,
     published=PUBLISHED,
-    check_beside=check_diffusers_config,
+    check_config_file=check_diffusers_config,
 )

@@ -1,7 +1,7 @@
 """DDIM inversion: the noise from which a DDIM run gives a known clip back, for motion transfer and video editing as in the paper.
 
 DDIM's update is run towards more noise (DDIM: arXiv 2010.02502, eq. 13). A step from noise level a to b asks the network for
-the noise in the state at a, but tells it b's timestep, as the authors' code does; in DDIM's own, variance-preserving scale
+the noise in the state at a, but gives it b's timestep, as the authors' code does; in DDIM's own, variance-preserving scale
 
     x_b = sqrt(b) * (x_a - sqrt(1 - a) * eps(x_a, t_b)) / sqrt(a) + sqrt(1 - b) * eps(x_a, t_b)
 

@@ -41,7 +41,7 @@ def vp_scale(sigma: torch.Tensor | float) -> torch.Tensor | float:
 
 
 def check_run(steps: int, denoise: float) -> None:
-    """Raise InputError unless steps is a whole number in 1..1000 and denoise lies in 0..1."""
+    """Raise InputError unless steps is a whole number in 1..1000 and denoise is in 0..1."""
     if isinstance(steps, bool) or not isinstance(steps, int) or not 1 <= steps <= NUM_TRAIN_TIMESTEPS:
         raise InputError(f"Sampling got {steps!r} steps; choose a whole number from 1 to {NUM_TRAIN_TIMESTEPS}.")
     if not 0.0 <= denoise <= 1.0:

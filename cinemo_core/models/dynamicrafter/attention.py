@@ -68,7 +68,7 @@ class TemporalBlock(nn.Module):
 class TemporalTransformer(nn.Module):
     """Transformer blocks over the frames at each place, the input added; the norm spans the clip (eps 1e-6).
 
-    first: the one behind the first convolution, whose projections are 1x1 convolutions over time to another width.
+    first: the one after the first convolution, whose projections are 1x1 convolutions over time to another width.
     """
 
     def __init__(

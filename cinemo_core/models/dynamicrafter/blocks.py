@@ -1,4 +1,4 @@
-"""ResBlocks with convolutions over time behind them, and spatial transformers with one over time behind them."""
+"""ResBlocks followed by convolutions over time, and spatial transformers followed by one over time."""
 
 from collections.abc import Callable
 

@@ -9,7 +9,7 @@ from ...files.checkpoint import shapes_of, size_of
 from ..sd_unet.config import UNetConfig
 from .resampler import ResamplerConfig
 
-FIRST_ATTENTION_HEADS = 8  # of the temporal transformer behind the first convolution, whatever its width
+FIRST_ATTENTION_HEADS = 8  # of the temporal transformer after the first convolution, whatever its width
 PROJECTOR = "image_proj_model."
 RELATIVE_POSITIONS = ".relative_position_"  # tensors of an option that no published model has
 

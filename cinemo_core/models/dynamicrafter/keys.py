@@ -1,6 +1,6 @@
 """Names of a DynamiCrafter UNet's tensors: the official ones, and those used here, in which the spatial part has SD2.1's names.
 
-Officially a temporal transformer stands behind every spatial one in a block's list and so moves what follows by one: the second
+In the official code a temporal transformer follows every spatial one in a block's list and so moves what follows by one: the second
 ResBlock of the middle, the upsamplers. Here it is part of the spatial one (`.1.temporal.`), and a LoRA for SD2.1 finds its layers.
 """
 
@@ -26,7 +26,7 @@ OFFICIAL = (
 
 
 def is_dynamicrafter(names: Iterable[str]) -> bool:
-    """Whether these are the names of a DynamiCrafter UNet: attention behind the first convolution, and keys for image tokens."""
+    """Whether these are the names of a DynamiCrafter UNet: attention after the first convolution, and keys for image tokens."""
     first = image = False
     for name in names:
         first = first or name.endswith(FIRST_ATTENTION)
@@ -50,7 +50,7 @@ def normalise(state_dict: Mapping[str, Any]) -> dict[str, Any]:
     """
     if not is_dynamicrafter(state_dict):
         raise CheckpointError(
-            "The tensors are not those of a DynamiCrafter UNet: it has attention behind its first convolution (init_attn) and keys for "
+            "The tensors are not those of a DynamiCrafter UNet: it has attention after its first convolution (init_attn) and keys for "
             "image tokens (to_k_ip); choose a DynamiCrafter checkpoint."
         )
     plain = {DEEPSPEED.sub("", name): tensor for name, tensor in state_dict.items()}

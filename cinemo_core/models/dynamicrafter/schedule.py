@@ -2,7 +2,7 @@
 
 Training noised s(t) x0, with s falling from 1 to `base` over the first 400 timesteps. In y = x / (sqrt(a) s) the model is an
 ordinary one whose noise level is sigma'(t) = sqrt((1 - a) / a) / s(t): y = x0 + sigma' noise. The last timestep of the v models
-holds no signal (zero terminal SNR, arXiv 2305.08891): its sigma is infinite, and a finite one stands for it here.
+holds no signal (zero terminal SNR, arXiv 2305.08891): its sigma is infinite, and a finite one represents it here.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from ...errors import InputError
 TIMESTEPS = 1000
 BETA_START, BETA_END = 0.00085, 0.012
 RESCALED = 400  # timesteps over which the scale falls
-TERMINAL_ALPHA = 4.8973451890853435e-08  # stands for zero: with a larger sigma, float32 loses more in a sampler than this does
+TERMINAL_ALPHA = 4.8973451890853435e-08  # represents zero: with a larger sigma, float32 loses more in a sampler than this does
 
 
 @dataclass(frozen=True)

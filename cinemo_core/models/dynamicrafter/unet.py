@@ -1,6 +1,6 @@
 """The DynamiCrafter UNet (arXiv 2310.12190, sec. 3; VideoCrafter1's, arXiv 2310.19512).
 
-SD2.1's UNet frame by frame, with convolutions over time in every ResBlock, a transformer over time behind every spatial
+SD2.1's UNet frame by frame, with convolutions over time in every ResBlock, a transformer over time after every spatial
 one, a second set of keys and values for image tokens, and an embedding of the frame stride or rate.
 """
 
@@ -62,7 +62,7 @@ class DynamiCrafterUNet(SDUNet):
         control: Control | None = None,
         transformer_options: dict = {},
     ) -> Tensor:
-        """Predict noise, or v, of noisy frames with the image's latent behind them on channels.
+        """Predict noise, or v, of noisy frames with the image's latent after them on channels.
 
         x: [b * f, 2 * c, h, w], frames of a clip together; timesteps: [b * f]; text: [b, l, d] or [b * f, l, d]; image: tokens
         [b * f, l, d] of each frame's own, or [b, l, d] that all frames see, or None; fs: frame stride or frames per second [b].

@@ -1,4 +1,4 @@
-"""Attention over the places of a frame and over a context, and the feed-forward layer behind them.
+"""Attention over the places of a frame and over a context, and the feed-forward layer after them.
 
 `attention(q, k, v, heads, mask=None, transformer_options={})` is injected: q, k, v are [n, tokens, heads * d].
 """
@@ -14,7 +14,7 @@ from .patches import block_options, patch_attention, patch_maps, patches, replac
 from .step import Step
 
 Attention = Callable[..., Tensor]
-SLICE_TOKENS = 2560  # fewer are not worth a slice of their own
+SLICE_TOKENS = 2560  # fewer are not worth a slice
 
 
 class GEGLU(nn.Module):

@@ -115,7 +115,7 @@ def check_depths(what: str, num_res_blocks: list[int], transformer_depth: list[i
         depth |= {next(decoder) for _ in range(number + 1)}
     if any(len(depth) > 1 for depth in depths):
         raise CheckpointError(
-            f"{what} has {transformer_depth} attention blocks behind its encoder's ResBlocks and {transformer_depth_output} behind "
+            f"{what} has {transformer_depth} attention blocks after its encoder's ResBlocks and {transformer_depth_output} after "
             "its decoder's; expected the same number everywhere on a level: the file is incomplete or of another model."
         )
 

@@ -10,7 +10,7 @@ from .config import UNetConfig
 T = TypeVar("T")
 LDM_PREFIX = "model.diffusion_model."
 
-# Beside norms, biases and tables: what does not stand a format of 8 bits (the time embedding, the first and last convolution).
+# Besides norms, biases and tables: what an 8-bit format ruins (the time embedding, the first and last convolution).
 SENSITIVE = ("time_embed.", "input_blocks.0.0.", "out.")
 
 # diffusers -> LDM
@@ -83,7 +83,7 @@ def block_modules(blocks: set[str]) -> dict[str, str]:
             if side == "down":
                 names[f"{block}downsamplers.0.conv."] = f"{stem}.{index}.0.op."
                 index += f"{block}downsamplers.0." in blocks
-            else:  # the upsampler closes the last block of its level, behind the attention if there is one
+            else:  # the upsampler closes the last block of its level, after the attention if there is one
                 place = 2 if f"{block}attentions.0." in blocks else 1
                 names[f"{block}upsamplers.0.conv."] = f"{stem}.{index - 1}.{place}.conv."
             level += 1

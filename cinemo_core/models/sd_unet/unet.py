@@ -17,12 +17,12 @@ from .step import Step
 
 @dataclass(frozen=True)
 class Layers:
-    """What a family builds its blocks from: a ResBlock for (channels in, out), and what follows one for (channels, depth)."""
+    """What a family builds its blocks from: a ResBlock for (channels in, out), and the layers after it for (channels, depth)."""
 
     res_block: Callable[[int, int], nn.Module]
     transformers: Callable[[int, int], list[nn.Module]]
 
-    def behind(self, channels: int, depth: int) -> list[nn.Module]:
+    def after_res_block(self, channels: int, depth: int) -> list[nn.Module]:
         return self.transformers(channels, depth) if depth else []
 
 
@@ -50,18 +50,18 @@ class SDUNet(nn.Module):
                 self.input_blocks.append(Block([Downsample(width, **layer)]))
                 skips.append(width)
             for _ in range(count):
-                self.input_blocks.append(Block([layers.res_block(width, out), *layers.behind(out, next(depths))]))
+                self.input_blocks.append(Block([layers.res_block(width, out), *layers.after_res_block(out, next(depths))]))
                 width = out
                 skips.append(width)
 
-        middle = layers.behind(width, config.transformer_depth_middle)
+        middle = layers.after_res_block(width, config.transformer_depth_middle)
         self.middle_block = Block([layers.res_block(width, width), *middle, layers.res_block(width, width)])
 
         self.output_blocks = nn.ModuleList()
         depths = reversed(config.transformer_depth_output)
         for level, (count, out) in reversed(list(enumerate(zip(config.num_res_blocks, config.widths, strict=True)))):
             for i in range(count + 1):
-                block = Block([layers.res_block(width + skips.pop(), out), *layers.behind(out, next(depths))])
+                block = Block([layers.res_block(width + skips.pop(), out), *layers.after_res_block(out, next(depths))])
                 width = out
                 if level and i == count:
                     block.append(Upsample(width, **layer))

@@ -1,4 +1,4 @@
-"""Longer clips: length, seams, drift, what each segment is told, and what an interruption leaves."""
+"""Longer clips: length, seams, drift, the prompt and motion of each segment, and what an interruption leaves."""
 
 import gc
 import itertools
@@ -154,14 +154,14 @@ def test_buckets_reach_their_segments(model, clip):
 def test_a_negative_with_a_motion_of_its_own_keeps_it_in_every_segment(model, clip):
     """The buckets of the segments are the clip's; what guidance leads away from stays."""
 
-    def told(conditioning: list, **changes) -> list:
+    def with_clip(conditioning: list, **changes) -> list:
         return [[tokens, {CLIP_KEY: replace(options[CLIP_KEY], **changes)}] for tokens, options in conditioning]
 
-    clip.negative = told(clip.negative, motion_id=99.0, keeps_motion=True)
+    clip.negative = with_clip(clip.negative, motion_id=99.0, keeps_motion=True)
     frames, _ = extend(model, clip, 2, buckets="19", cfg=2.0, correction=0.0)
-    clip.positive = told(clip.positive, motion_id=80.0)
+    clip.positive = with_clip(clip.positive, motion_id=80.0)
     assert torch.equal(extend(model.clone(), clip, 2, cfg=2.0, correction=0.0)[0], frames)
-    clip.negative = told(clip.negative, motion_id=80.0)
+    clip.negative = with_clip(clip.negative, motion_id=80.0)
     assert not torch.allclose(extend(model.clone(), clip, 2, cfg=2.0, correction=0.0)[0], frames, atol=0.05)
 
 
@@ -269,7 +269,7 @@ OTHER = Settings(seed=2, steps=3, cfg=3.0, sampler_name="euler", scheduler="norm
 
 
 @pytest.mark.parametrize("name", Settings._fields)
-def test_other_settings_sample_anew(model, clip, watch, name):
+def test_other_settings_sample_again(model, clip, watch, name):
     latent = {"samples": clip.samples}
     extend(model, clip, 1, latent=latent)
     watch.take()
@@ -278,7 +278,7 @@ def test_other_settings_sample_anew(model, clip, watch, name):
 
 
 @pytest.mark.parametrize("name", ["positive", "negative", "latent", "model"])
-def test_other_inputs_sample_anew(model, clip, watch, name):
+def test_other_inputs_sample_again(model, clip, watch, name):
     latent = {"samples": clip.samples}
     extend(model, clip, 1, latent=latent)
     watch.take()
@@ -375,8 +375,8 @@ NAN = float("nan")
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"segments": 0}, "0 segments; choose 1 or more"),
-        ({"segments": -1}, "-1 segments; choose 1 or more"),
+        ({"segments": 0}, "0 segments were asked for; choose 1 or more"),
+        ({"segments": -1}, "-1 segments were asked for; choose 1 or more"),
         ({"overlap": 3}, r"overlap is 3 frame\(s\) and a segment has 4; choose 0 to 2"),
         ({"overlap": 4}, r"overlap is 4 frame\(s\)"),
         ({"overlap": -1}, r"overlap is -1 frame\(s\)"),

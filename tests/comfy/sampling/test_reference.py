@@ -15,7 +15,7 @@ SCALE = comfy.latent_formats.SD15().scale_factor
 
 
 class GivenNoise:
-    """A NOISE that hands out recorded residual noise, as one from an inverted clip would; frame 0 gets zeros."""
+    """A NOISE that gives recorded residual noise, as one from an inverted clip would; frame 0 gets zeros."""
 
     seed = 0
 

@@ -114,7 +114,7 @@ def draw_lora(weights: dict, layers: dict[str, str], naming) -> tuple[dict, dict
 
 
 def control_lora(unet: dict[str, torch.Tensor], config: CinemoConfig) -> tuple[dict, dict]:
-    """A Control-LoRA file, and the ControlNet that it stands for: the UNet's own weights with its deltas, and its other layers."""
+    """A Control-LoRA file, and the ControlNet that it describes: the UNet's own weights with its deltas, and its other layers."""
     generator = torch.Generator().manual_seed(6)
     whole = controlnet_weights(config)
     file = {"lora_controlnet": torch.tensor([])}

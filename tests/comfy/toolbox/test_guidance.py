@@ -24,7 +24,7 @@ def prompt(clip: Clip, seed: int, tokens: int = 9) -> list:
 
 
 def velocity(frames: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-    """The v-prediction that stands for these clean frames."""
+    """The v-prediction of these clean frames."""
     return (x / (SIGMA**2 + 1) - frames) * (SIGMA**2 + 1) ** 0.5 / SIGMA
 
 
@@ -46,7 +46,7 @@ def test_rescale_cfg(model, clip):
 
 
 def test_apg(model, clip):
-    """The step away from the negative is no longer than the threshold, frame by frame; with eta 0 nothing of it lies along the frame."""
+    """The step away from the negative is no longer than the threshold, frame by frame; with eta 0 nothing of it is along the frame."""
     positive, negative = answers(model, clip)
     difference = positive - negative
 
@@ -66,7 +66,7 @@ def test_apg_momentum(model, clip):
     still = node("APG", model=model, eta=1.0, norm_threshold=5.0, momentum=0.0)
     moving = node("APG", model=model, eta=1.0, norm_threshold=5.0, momentum=-0.5)
     assert relative(sample(moving, clip), sample(still, clip)) > 1e-3
-    assert torch.equal(evaluate(moving, clip, cfg=CFG), evaluate(still, clip, cfg=CFG))  # the first step has nothing to go on
+    assert torch.equal(evaluate(moving, clip, cfg=CFG), evaluate(still, clip, cfg=CFG))  # the first step has nothing to compare with
 
 
 def test_cfg_zero_star(model, clip):
@@ -243,7 +243,7 @@ def test_perp_neg(model, clip):
 
 
 def test_perp_neg_needs_a_clip_on_its_empty_prompt_too(model, clip):
-    """Straight from CLIPTextEncode it is refused; ConditioningZeroOut of the negative, which keeps the clip, will do."""
+    """Straight from CLIPTextEncode it is refused; ConditioningZeroOut of the negative, which keeps the clip, is enough."""
     parts = {"model": model, "positive": clip.positive, "negative": clip.negative, "cfg": CFG, "neg_scale": 1.0}
     bare = node("PerpNegGuider", empty_conditioning=[[prompt(clip, 20)[0][0], {}]], **parts)
     expected = "pass positive and negative through Cinemo Motion Conditioning before the sampler."

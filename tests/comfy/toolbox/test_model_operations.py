@@ -116,8 +116,8 @@ def test_cached_steps(model, clip, name, capsys):
     plain_seconds, plain_calls, plain = runs[0]
     with capsys.disabled():
         for threshold, (seconds, calls, frames) in zip((0.0, 0.05, 1.0), runs[1:], strict=True):
-            told = f"{plain_seconds / seconds:.2f}x as fast, {calls / plain_calls:.0%} of the evaluations"
-            print(f"\n{name} with threshold {threshold}: {told}, relative error {relative(frames, plain):.2g}", end="")
+            ratio = f"{plain_seconds / seconds:.2f}x as fast, {calls / plain_calls:.0%} of the evaluations"
+            print(f"\n{name} with threshold {threshold}: {ratio}, relative error {relative(frames, plain):.2g}", end="")
     calls = [calls / plain_calls for _, calls, _ in runs[1:]]
     errors = [relative(frames, plain) for _, _, frames in runs[1:]]
     assert calls[0] == 1 and errors[0] == 0
@@ -125,7 +125,7 @@ def test_cached_steps(model, clip, name, capsys):
 
 
 def test_torch_compile(tmp_path):
-    """The compiled network gives what the plain one gives, and is compiled anew for another number of frames.
+    """The compiled network gives what the plain one gives, and is compiled again for another number of frames.
 
     With the tracing of the node and its guards, without a code generator, which takes minutes on a CPU.
     """
@@ -184,7 +184,7 @@ def test_context_windows(model, schedule, options):
 
 
 def evolved_windows(model, windows: list[list[int]]):
-    """Sampling in windows as AnimateDiff-Evolved does it: it cuts the clip itself and tells of it in `ad_params`."""
+    """Sampling in windows as AnimateDiff-Evolved does it: it cuts the clip itself and says so in `ad_params`."""
 
     def in_windows(executor, model, conds, x, timestep, model_options):
         out, counts = [torch.zeros_like(x) for _ in conds], x.new_zeros(x.shape[0], 1, 1, 1)
@@ -202,7 +202,7 @@ def evolved_windows(model, windows: list[list[int]]):
 
 
 def test_context_windows_of_animatediff_evolved(model):
-    """They give what core's windows give that cut the clip alike, in order and looped; frame 0 alone is the image."""
+    """They give what core's windows give that cut the clip in the same way, in order and looped; frame 0 alone is the image."""
     clip = make_clip(frames=12)
     for schedule, cuts in (
         ("standard_static", [range(6), range(4, 10), range(6, 12)]),

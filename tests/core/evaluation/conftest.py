@@ -66,7 +66,7 @@ class Embedding(torch.nn.Module):
 
 @pytest.fixture(autouse=True)
 def leave_accelerate():
-    """The command tells accelerate to stay on the CPU, for the whole process; other tests may choose again."""
+    """The command sets accelerate to stay on the CPU, for the whole process; other tests may choose again."""
     yield
     if "accelerate" in sys.modules:
         from accelerate import PartialState

@@ -36,7 +36,7 @@ def test_bad_files(tmp_path, name, text, message):
         read_captions(tmp_path / (name or "absent.csv"))
 
 
-def test_images_are_told_by_the_names_of_their_clips(tmp_path):
+def test_images_are_known_by_the_names_of_their_clips(tmp_path):
     (tmp_path / "a").mkdir()
     for name in ("a/one.png", "two.jpg"):
         Image.new("RGB", (8, 8)).save(tmp_path / name)
@@ -56,7 +56,7 @@ def test_two_images_of_one_clip(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"no image", None])
-def test_a_damaged_image_is_told_before_anything_is_measured(tmp_path, content):
+def test_a_damaged_image_is_reported_before_anything_is_measured(tmp_path, content):
     Image.new("RGB", (8, 8), (200, 10, 10)).save(tmp_path / "one.png")
     check_images([tmp_path / "one.png"])
     whole = (tmp_path / "one.png").read_bytes()

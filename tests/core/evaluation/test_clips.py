@@ -165,7 +165,7 @@ class TestBadFolders:
             find_clips(tmp_path / "x")
 
     def test_empty(self, tmp_path):
-        Image.new("RGB", (8, 8)).save(tmp_path / "loose.png")  # images beside one another are no clip
+        Image.new("RGB", (8, 8)).save(tmp_path / "loose.png")  # images next to one another are not a clip
         with pytest.raises(InputError, match=r"holds no clips; expected video files \(.3gp, .avi, "):
             find_clips(tmp_path)
 

@@ -259,8 +259,8 @@ class TestBadInput:
         ("arguments", "message"),
         [
             (("--clips", 0), r"--clips is 0; choose a whole number of at least 1\."),
-            (("--metrics", "is", "--splits", 14), r"inception score of 13 clips is to be taken over 14 splits"),
-            (("--metrics", "is", "--clips", 3), r"inception score of 3 clips is to be taken over 10 splits"),
+            (("--metrics", "is", "--splits", 14), r"there are 13 clips for 14 splits"),
+            (("--metrics", "is", "--clips", 3), r"there are 3 clips for 10 splits"),
             (("--metrics", "fvd", "--real", "/absent"), r"/absent is not a folder, or cannot be reached; give one with videos"),
             (("--metrics", "fvd", "--output", "/absent/x.json"), r"/absent is not a folder; create it first"),
             (
@@ -333,7 +333,7 @@ def test_the_number_of_processes_changes_nothing(run, root, folders, networks, t
     assert done.stdout.count("FVD, lower is better") == 1
 
 
-def test_an_error_in_any_process_is_told(root, folders, networks, tmp_path):
+def test_an_error_in_any_process_is_reported(root, folders, networks, tmp_path):
     """The damage shows only when the picture is decoded, which is the second process's work."""
     images = tmp_path / "images"
     images.mkdir()

@@ -106,7 +106,7 @@ class TestInceptionScore:
         assert inception_score(np.tile(np.eye(5), (4, 1)), 2) == pytest.approx((5, 0), abs=1e-12)  # sure, and all classes
 
     def test_fewer_clips_than_splits(self):
-        with pytest.raises(InputError, match="inception score of 5 clips is to be taken over 10 splits"):
+        with pytest.raises(InputError, match="there are 5 clips for 10 splits"):
             inception_score(np.full((5, 5), 0.2), 10)
 
 

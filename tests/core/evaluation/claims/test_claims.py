@@ -1,4 +1,4 @@
-"""The claims, judged on clips that do what they are told and on clips that do not."""
+"""The claims, judged on clips that do what is asked and on clips that do not."""
 
 import re
 
@@ -55,7 +55,7 @@ def test_buckets_that_are_obeyed_pass_and_others_fail(still):
     assert not ranked.passed and not error.passed
 
 
-def test_the_rank_on_one_picture_is_told_apart_from_the_rank_over_all(still):
+def test_the_rank_on_one_picture_is_kept_apart_from_the_rank_over_all(still):
     def obeys_from_another_start(_, tasks):
         return [with_score(task.image, task.bucket // 2 + (9 if task.seed else 0), task.seed) for task in tasks]
 
