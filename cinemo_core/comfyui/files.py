@@ -11,6 +11,7 @@ import comfy.utils
 import folder_paths
 import torch
 
+from .. import included
 from ..files.checkpoint import SAFETENSORS, SUFFIXES, read_shapes, read_state_dict
 from ..files.folder import UNET, weights_in
 from ..files.walk import folders_in, is_hidden
@@ -65,7 +66,8 @@ def bundles() -> dict[str, Path]:
 def _diffusers_folders() -> list[tuple[str, Path]]:
     """Name and path of every folder that holds unet/ or weights, not looking inside those.
 
-    Links are followed, except to a folder that holds the link; two names of one folder are both listed, as ComfyUI does.
+    Links are followed, except to a folder that holds the link; two names of one folder are both listed, as ComfyUI does. The
+    pair for evaluation, which a clone of the pack has next to nano, is not for loaders.
     """
     found = []
     for root in map(Path, folder_paths.get_folder_paths("diffusers")):
@@ -75,7 +77,7 @@ def _diffusers_folders() -> list[tuple[str, Path]]:
             if os.path.isdir(folder / UNET) or weights_in(folder):
                 found.append((folder.relative_to(root).as_posix() if depth else root.name, folder))
             elif depth < MAX_DEPTH and not os.path.isfile(folder / "model_index.json"):  # a pipeline without a UNet
-                waiting += [(child, depth + 1) for child in folders_in(folder) if not _holds(child, folder)]
+                waiting += [(child, depth + 1) for child in folders_in(folder) if not _holds(child, folder) and child != included.ABLATION]
     return found
 
 

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from cinemo_pack.cinemo_core import included
 from cinemo_pack.cinemo_core.evaluation.claims import __main__ as command
 from cinemo_pack.cinemo_core.evaluation.claims.animate import prediction_of
 from cinemo_pack.cinemo_core.files.checkpoint import read_state_dict, shapes_of
@@ -33,14 +34,14 @@ def test_the_command_measures_what_is_asked_for_and_ends_as_its_verdict_says(mea
 
 def test_without_the_pair_its_claim_is_not_measured(measure, tmp_path, monkeypatch):
     """As in the registry's archive, which leaves the pair out."""
-    monkeypatch.setattr(command, "ABLATION", tmp_path / "absent")
+    monkeypatch.setattr(included, "ABLATION", tmp_path / "absent")
     status, (row,), last = measure("consistency")
-    assert row["result"] == "not measured: no pair; give --ablation" and not row["passed"]
+    assert row["result"] == command.MISSING and not row["passed"]
     assert status == 1 and last == "verdict: missed: PSNR of frames warped back"
 
 
 def test_the_pair_differs_in_what_it_predicts_alone():
-    residual, direct = (read_bundle(command.ABLATION / name) for name in ("residual", "direct"))
+    residual, direct = (read_bundle(included.ABLATION / name) for name in ("residual", "direct"))
     assert (prediction_of(residual), prediction_of(direct)) == ("residual", "direct")
     assert shapes_of(read_state_dict(residual.unet)) == shapes_of(read_state_dict(direct.unet))
-    assert sum(path.stat().st_size for path in command.ABLATION.rglob("*") if path.is_file()) < 21e6
+    assert sum(path.stat().st_size for path in included.ABLATION.rglob("*") if path.is_file()) < 21e6

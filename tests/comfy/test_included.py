@@ -62,6 +62,7 @@ def test_it_is_small_and_free_of_pickles():
 
 def test_it_is_offered_and_gives_way_to_what_the_person_has(model_folders):
     choices.register_included()
+    assert included.ABLATION.is_dir()  # in a clone, and listed by no loader
     assert choices.bundle_choices() == [included.NAME] and choices.bundle_default() == included.NAME
     assert choices.unet_choices() == [f"{included.NAME}/unet"] and choices.unet_default() == f"{included.NAME}/unet"
     assert choices.resolve_bundle(included.NAME).folder == included.FOLDER

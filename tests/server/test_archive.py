@@ -27,7 +27,7 @@ from PIL import Image
 FOLDER = "comfyui-cinemo-0.1"  # no Python name, and not the repository's
 LEFT_OUT = {"tests", "tools", ".ci", "requirements", "dev.py", ".gitignore", ".gitattributes", ".comfyignore"}
 WANTED = {"__init__.py", "nodes", "cinemo_core", "workflows", "web", "weights", "pyproject.toml", "README.md", "LICENSE"}
-ABLATION = "cinemo_core/evaluation/claims/ablation/"  # weights that only `dev.py evaluate` reads
+ABLATION = "weights/ablation/"  # weights that only `dev.py evaluate` reads
 MEGABYTES = 35  # most of it nano
 
 

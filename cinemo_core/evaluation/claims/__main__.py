@@ -20,7 +20,7 @@ from .animate import Animator, Task, load_animator, with_unet
 
 CLAIMS = ("buckets", "captions", "consistency", "noise")
 NOISES = 3  # of each picture where two ways are compared: what they change is small against what another noise does
-ABLATION = Path(__file__).parent / "ablation"  # comes with the repository, not with the registry's archive
+MISSING = "not measured: weights/ablation is only in the repository of this pack; copy it from there, or give a pair with --ablation"
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
@@ -29,7 +29,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--ablation",
         type=Path,
-        default=ABLATION,
+        default=included.ABLATION,
         metavar="DIR",
         help="a folder with two equally trained checkpoints, residual/ and direct/ (default: the repository's)",
     )
@@ -66,8 +66,7 @@ def evaluate(args: argparse.Namespace) -> list[claims.Row]:
         if pair:
             rows += claims.consistency(*pair, mixed, NOISES, with_progress("consistency"))
         else:
-            missing = "not measured: no pair; give --ablation"
-            rows.append(claims.Row(claims.CONSISTENCY, claims.IDENTITY, missing, claims.CONSISTENCY_BAR, False))
+            rows.append(claims.Row(claims.CONSISTENCY, claims.IDENTITY, MISSING, claims.CONSISTENCY_BAR, False))
     if "noise" in args.claims:
         rows += claims.initial_noise(animator, mixed * NOISES, with_progress("initial noise"))
     return rows
@@ -82,7 +81,7 @@ def load_pair(args: argparse.Namespace, around: Animator) -> tuple[Animator, Ani
 
     None where neither is asked for and the repository's pair is not here. Raises InputError where one predicts something else.
     """
-    if args.ablation == ABLATION and not ABLATION.is_dir():
+    if args.ablation == included.ABLATION and not included.ABLATION.is_dir():
         return None
 
     def load(prediction: str) -> Animator:
