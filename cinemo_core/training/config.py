@@ -19,9 +19,11 @@ from ..models.cinemo.config import CinemoConfig
 from ..models.clip_text.keys import CLIPTextConfig
 from ..models.sd_unet.config import NORM_GROUPS
 from ..motion.buckets import BUCKETS
+from .additions import HELD_WEIGHTS, TEXT_WEIGHTS
 from .lora import ATTENTIONS
 
 SCRATCH = "scratch"
+NONE = "none"
 T = TypeVar("T")
 
 
@@ -85,6 +87,7 @@ class Model:
 
     vae: str = key(path=True)
     start: str = key(SCRATCH, path=True)
+    held_weights: str = key(NONE, choices=(NONE, *HELD_WEIGHTS))
     text_encoder: str = key("", path=True)
     tokenizer: str = key("", path=True)
     vae_temporal_decoder: str = key("", path=True)
@@ -150,6 +153,7 @@ class Text:
     width: int = key(64, low=8)
     layers: int = key(2, low=1)
     heads: int = key(2, low=1)
+    initial_weights: str = key("random", choices=("random", *TEXT_WEIGHTS))
 
     def config(self) -> CLIPTextConfig:
         return CLIPTextConfig(
@@ -263,6 +267,12 @@ class Config:
             raise InputError("export.start_share is set, but nothing to start from; give a Cinemo checkpoint as model.start.")
         if self.export.start_share and self.model.lora_rank:
             raise InputError("export.start_share and model.lora_rank are both set; a LoRA gets its share by its strength: unset one.")
+        held, decay = self.model.held_weights, self.optimizer.weight_decay
+        if held != NONE and decay and not self.model.lora_rank:
+            raise InputError(
+                f'model.held_weights is "{held}", but optimizer.weight_decay = {decay:g} would change what is held; '
+                "set optimizer.weight_decay = 0."
+            )
         if self.optimizer.muon_rate and self.model.lora_rank:
             raise InputError("optimizer.muon_rate and model.lora_rank are both set, but Muon is for whole matrices; unset one.")
 

@@ -11,10 +11,9 @@ from ..errors import InputError
 from ..files.folder import read_bundle
 from ..models.cinemo.unet import CinemoUNet
 from . import network, text
+from .additions import HELD_WEIGHTS, TEXT_WEIGHTS
 from .config import SCRATCH, Config
 from .lora import add_lora
-from .objective import RESIDUAL
-from .pass_through import hold_again, pass_through
 from .seeds import number
 
 
@@ -62,17 +61,18 @@ def lora_alpha(config: Config) -> float:
 
 
 def make_unet(config: Config, context_dim: int) -> CinemoUNet:
+    held = HELD_WEIGHTS.get(config.model.held_weights)
     if config.model.start == SCRATCH:
         unet = network.from_scratch(config.unet.config(context_dim), number(config.run.seed, "unet"))
-        held = pass_through(unet, subtract=config.objective.prediction == RESIDUAL)
+        if held:
+            held.write(unet, config.objective.prediction)
     else:
         unet = network.load(Path(config.model.start), config.unet.motion_dim, number(config.run.seed, "unet"))
-        held = hold_again(unet, subtract=config.objective.prediction == RESIDUAL)
-    if held and config.optimizer.weight_decay and not config.model.lora_rank:
-        raise InputError(
-            f"optimizer.weight_decay is {config.optimizer.weight_decay:g}, which would wear away the copy of X_t that is held in this UNet "
-            "(docs/training.md); set optimizer.weight_decay = 0."
-        )
+        if held and not held.keep(unet, config.objective.prediction):
+            raise InputError(
+                f'The UNet {config.model.start} was not trained with model.held_weights = "{config.model.held_weights}", '
+                "so there is nothing to hold; leave that key out."
+            )
     return unet
 
 
@@ -86,7 +86,7 @@ def make_text_encoder(config: Config) -> Any:
             raise InputError(
                 "model.text_encoder is missing; give a folder, or train one from scratch with model.train_text_encoder = true."
             )
-        return text.from_scratch(config.text.config(), number(config.run.seed, "text"))
+        return text.from_scratch(config.text.config(), number(config.run.seed, "text"), TEXT_WEIGHTS.get(config.text.initial_weights))
     folder = read_bundle(model.start).text_encoder if os.path.isdir(model.start) else None
     if folder is None:
         raise InputError(f"{model.start} has no text_encoder/ folder; give one as model.text_encoder.")

@@ -1,6 +1,8 @@
 """The text encoder: CLIP's (transformers), frozen or trained along."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -9,14 +11,15 @@ from ..errors import CheckpointError
 from ..files.checkpoint import compare, read_shapes, read_state_dict
 from ..files.folder import find_weights, read_config
 from ..models.clip_text import keys
-from .bag_of_words import bag_of_words
 
 
-def from_scratch(config: keys.CLIPTextConfig, seed: int) -> nn.Module:
+def from_scratch(config: keys.CLIPTextConfig, seed: int, change: Callable[[Any, torch.Generator], None] | None = None) -> nn.Module:
+    """With transformers' own initial weights, or what `change` makes of them."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         encoder = build(config)
-    bag_of_words(encoder, torch.Generator().manual_seed(seed))
+    if change:
+        change(encoder, torch.Generator().manual_seed(seed))
     return encoder
 
 

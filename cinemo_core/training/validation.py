@@ -11,6 +11,7 @@ from ..media.errors import BadMedia
 from ..media.pictures import cover, read_picture
 from ..motion.buckets import LEAST_MOTION_ID, motion_id
 from . import frozen, text
+from .additions import procedural_picture
 from .config import Case, Config
 from .sampling import sample
 from .seeds import number
@@ -36,10 +37,8 @@ def read_cases(config: Config) -> list[Picture]:
 def read_case(case: Case, config: Config) -> Picture:
     data = config.data
     if not case.image:
-        from .procedural import render_clip
-
-        frames, caption = render_clip(case.seed, data.width, data.height, data.frames)
-        return Picture(frames[0], case.caption or caption, case.bucket)
+        image, caption = procedural_picture(case.seed, data.width, data.height, data.frames)
+        return Picture(image, case.caption or caption, case.bucket)
     try:
         return Picture(cover(read_picture(Path(case.image)), data.width, data.height), case.caption, case.bucket)
     except BadMedia as error:

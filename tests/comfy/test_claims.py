@@ -12,7 +12,7 @@ from cinemo_pack.cinemo_core.evaluation.claims.animate import Task, load_animato
 from cinemo_pack.cinemo_core.evaluation.claims.claims import INITIAL_NOISES
 from cinemo_pack.cinemo_core.files.folder import read_bundle
 from cinemo_pack.cinemo_core.training.export import PREDICTION_TYPES
-from cinemo_pack.cinemo_core.training.procedural import render_stills
+from cinemo_pack.cinemo_core.training.nano.procedural import render_stills
 
 SIZE = 32
 

@@ -13,9 +13,9 @@ from cinemo_pack.cinemo_core.comfyui.cinemo.sampling import Sampling, sample_cli
 from cinemo_pack.cinemo_core.errors import CheckpointError
 from cinemo_pack.cinemo_core.models.cinemo.unet import CinemoUNet
 from cinemo_pack.cinemo_core.training import frozen, network, text
-from cinemo_pack.cinemo_core.training.autoencoder.network import RGB_OF_LATENT
 from cinemo_pack.cinemo_core.training.config import Config, parse
 from cinemo_pack.cinemo_core.training.lora import LoRALinear, add_lora
+from cinemo_pack.cinemo_core.training.nano.autoencoder.network import RGB_OF_LATENT
 from cinemo_pack.cinemo_core.training.sampling import denoise, refine
 from cinemo_pack.cinemo_core.training.trainer import LORA_NAME, train
 from safetensors.torch import load_file

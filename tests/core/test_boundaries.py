@@ -166,6 +166,12 @@ def test_a_family_is_imported_by_itself_the_tables_and_its_nodes():
     assert not offences([path for path in CORE if path not in tables and path not in OFFLINE], wrong)
 
 
+def test_the_trainer_reaches_nanos_folder_through_one_file():
+    training = ROOT / "cinemo_core" / "training"
+    general = [path for path in training.glob("*.py") if path.name != "additions.py"]
+    assert not offences(general, lambda path: [name for name in targets(path) if f"{name}.".startswith(".cinemo_core.training.nano.")])
+
+
 def test_nodes_see_comfyui_through_its_public_api_and_the_core():
     def wrong(path: Path) -> list[str]:
         return [name for name in targets(path) if top(name) in COMFYUI and not name.startswith("comfy_api.latest")]

@@ -18,10 +18,10 @@ from torch import Tensor
 from ...errors import InputError
 from ...media.pictures import read_picture
 from ...motion.buckets import BUCKETS, bucket_of_motion_id, motion_id_of_ssim
-from ...training.procedural import TRAINING_SEEDS
-from ...training.procedural.clip import score, to_uint8
-from ...training.procedural.dice import Dice
-from ...training.procedural.scenes import CAMERA, Scene, Setting, camera, drifting_clouds, moving_thing
+from ...training.nano.procedural import TRAINING_SEEDS
+from ...training.nano.procedural.clip import score, to_uint8
+from ...training.nano.procedural.dice import Dice
+from ...training.nano.procedural.scenes import CAMERA, Scene, Setting, camera, drifting_clouds, moving_thing
 from .animate import FRAMES
 from .direction import direction_of, read_direction
 

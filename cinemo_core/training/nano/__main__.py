@@ -13,7 +13,7 @@ from .photographs import collect_photographs
 TRAINER = __package__.rpartition(".")[0]
 # Stage -> the module that runs it.
 STAGES = {
-    "autoencoder": f"{TRAINER}.autoencoder",
+    "autoencoder": f"{__package__}.autoencoder",
     "residual": TRAINER,
     "zooms": TRAINER,
     "ablation_residual": TRAINER,

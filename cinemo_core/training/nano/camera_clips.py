@@ -17,9 +17,9 @@ from torch import Tensor
 from ...media.pictures import cover
 from ...motion.ssim import ssim
 from ..frozen import decode, encode
-from ..procedural.dice import Dice
 from .library import Item
 from .moves import WAYS, Move, latent_clip, place_view
+from .procedural.dice import Dice
 
 LATENT = 8  # pixels
 PAIRS = 3  # of frames that a clip is scored on

@@ -28,13 +28,13 @@ from ...models.cinemo.positions import NUM_BUCKETS
 from ...models.cinemo.schedule import alphas_cumprod
 from ...models.cinemo.unet import CinemoUNet
 from ...models.sd_unet.embeddings import sinusoid
-from ..pass_through import (
+from .pass_through import (
     FUTURE,
     GROUP,
     Held,
     Reference,
-    allows,
     centre,
+    check_sizes,
     group,
     join_output,
     keep_constants_out,
@@ -56,19 +56,14 @@ PAIR, TURN = 4, 40.0  # the rotary pair that turns by a tenth a frame, up to 31 
 FADING = -0.15  # position bias per frame of the head that looks at the past
 
 
-def gated_start(unet: CinemoUNet, seed: int) -> bool:
-    """Give these weights to a UNet whose blocks begin as identities, and hold them. Returns whether its sizes allow it.
-
-    They do where the outermost level has transformers and is three channels to a normalisation group.
-    """
-    if not allows(unet):
-        return False
+def gated_start(unet: CinemoUNet, seed: int) -> None:
+    """Give these weights to a UNet whose blocks begin as identities, and hold them. Raises InputError as `check_sizes` does."""
+    check_sizes(unet)
     look_at_first_frame(unet)
     look_at_the_past(unet)
     make_norms_linear(unet)
     quiet(unet)
     held_parts(unet, seed).write_and_hold()
-    return True
 
 
 def held_parts(unet: CinemoUNet, seed: int) -> Held:

@@ -27,12 +27,13 @@ from ..frozen import Tokenizer
 from ..logs import LossLog, check_loss
 from ..optimiser import Slowed, make_ema, make_optimizers
 from ..precision import mixed_precision
-from ..procedural.dice import Dice
 from ..seeds import number
 from ..trainer import stop_signals
+from .bag_of_words import bag_of_words
 from .camera_clips import CameraClip, Still, clip_of, draw_clip, read_stills
 from .gated_start import gated_start, gates
 from .moves import WAYS, Move, latent_clip
+from .procedural.dice import Dice
 from .rates import Rates, share_of_rate
 
 WATCHED = (981, 900, 700, 500, 300)  # timesteps
@@ -237,10 +238,9 @@ def train(config: MotionConfig) -> bool:
     options, output = config.run, Path(config.run.output)
     accelerator = Accelerator(mixed_precision=mixed_precision(options.precision), step_scheduler_with_optimizer=False)
     tokenizer = Tokenizer(config.tokenizer)
-    encoder = text.from_scratch(config.text.config(), number(options.seed, "text"))
+    encoder = text.from_scratch(config.text.config(), number(options.seed, "text"), bag_of_words)
     unet = network.from_scratch(config.unet.config(config.text.width), number(options.seed, "unet"))
-    if not gated_start(unet, number(options.seed, "level") % 1000):
-        raise CinemoError("The UNet's outermost level must be 96 wide and have attention.")
+    gated_start(unet, number(options.seed, "level") % 1000)
     keep_embeddings_exact(unet)
     trainee = MotionTrainee(unet, encoder)
     optimizers = make_optimizers(

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..procedural.dice import Dice
+from .procedural.dice import Dice
 
 # Way of the camera: right, down, nearer.
 WAYS = {

@@ -22,8 +22,6 @@ from ...errors import CinemoError
 from ...files.checkpoint import read_state_dict
 from ...files.folder import find_weights
 from ...media.pictures import cover
-from ..autoencoder.config import Network
-from ..autoencoder.network import PATCH, RGB_OF_LATENT, make_vae, measure_scale, psnr, set_scale, side_by_side, write_vae
 from ..batches import Positions
 from ..checkpoints import Progress, find_checkpoints, save_checkpoint
 from ..config import Optimizer, key, read_toml
@@ -33,6 +31,8 @@ from ..optimiser import make_ema, make_optimizer
 from ..precision import mixed_precision
 from ..seeds import number
 from ..trainer import stop_signals
+from .autoencoder.config import Network
+from .autoencoder.network import PATCH, RGB_OF_LATENT, make_vae, measure_scale, psnr, set_scale, side_by_side, write_vae
 from .grow import grow
 from .library import Item, Library
 from .rates import Rates, share_of_rate

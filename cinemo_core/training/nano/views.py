@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..procedural.dice import Dice
 from ..seeds import number
 from .library import Item
+from .procedural.dice import Dice
 
 LATENT = 8  # pixels
 # Width and height of a batch's views, and how often. Mixed, as one autoencoder shall serve every size.

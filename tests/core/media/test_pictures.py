@@ -10,7 +10,7 @@ from cinemo_pack.cinemo_core.evaluation.clips import Clip, ClipReader
 from cinemo_pack.cinemo_core.media.errors import BadMedia
 from cinemo_pack.cinemo_core.media.pictures import check_picture, cover, read_picture
 from cinemo_pack.cinemo_core.training.config import Case, Config, parse
-from cinemo_pack.cinemo_core.training.procedural.textures import read_photographs
+from cinemo_pack.cinemo_core.training.nano.procedural.textures import read_photographs
 from cinemo_pack.cinemo_core.training.validation import read_case
 from cinemo_pack.tests.links import link
 from PIL import Image

@@ -6,11 +6,11 @@ import pytest
 import torch
 from cinemo_pack.cinemo_core.errors import InputError
 from cinemo_pack.cinemo_core.training import frozen
-from cinemo_pack.cinemo_core.training.autoencoder.__main__ import main
-from cinemo_pack.cinemo_core.training.autoencoder.config import AutoencoderConfig
-from cinemo_pack.cinemo_core.training.autoencoder.network import RGB_OF_LATENT, Autoencoder, make_vae, set_scale
 from cinemo_pack.cinemo_core.training.config import read_toml
-from cinemo_pack.cinemo_core.training.procedural import TRAINING_SEEDS, render_stills
+from cinemo_pack.cinemo_core.training.nano.autoencoder.__main__ import main
+from cinemo_pack.cinemo_core.training.nano.autoencoder.config import AutoencoderConfig
+from cinemo_pack.cinemo_core.training.nano.autoencoder.network import RGB_OF_LATENT, Autoencoder, make_vae, set_scale
+from cinemo_pack.cinemo_core.training.nano.procedural import TRAINING_SEEDS, render_stills
 
 RECIPE = """
 [data]

@@ -105,6 +105,12 @@ def test_numbers_lists_and_tables(tmp_path):
         (("[model]", 'repeats = [{ words = "red", times = 1 }]\n[model]'), r"repeats\[0\].times is 1; choose a number that is at least 2."),
         (("[model]", 'repeats = [{ words = "", times = 2 }]\n[model]'), "An entry of data.repeats has no words"),
         (("[model]", 'cache = false\nrepeats = [{ words = "red", times = 2 }]\n[model]'), "data.repeats is set, but captions"),
+        (
+            ('vae = "parts/vae"', 'vae = "v"\nheld_weights = "pass_through"'),
+            r'held_weights is "pass_through", but optimizer.weight_decay = 0.01 would change what is held; set optimizer',
+        ),
+        (('vae = "parts/vae"', 'vae = "v"\nheld_weights = "all"'), "model.held_weights is 'all'; choose one of none, pass_through."),
+        (("[run]", '[text]\ninitial_weights = "words"\n[run]'), "text.initial_weights is 'words'; choose one of random, bag_of_words."),
         (("[run]", "[run"), "is not valid TOML"),
     ],
 )

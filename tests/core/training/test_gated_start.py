@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from cinemo_pack.cinemo_core.errors import InputError
 from cinemo_pack.cinemo_core.models.cinemo.config import CinemoConfig
 from cinemo_pack.cinemo_core.models.cinemo.schedule import alphas_cumprod
 from cinemo_pack.cinemo_core.training import network
@@ -24,7 +25,7 @@ def drawn(*shape: int, seed: int) -> torch.Tensor:
 @pytest.fixture
 def unet():
     made = network.from_scratch(config(), 0)
-    assert gated_start(made, 0)
+    gated_start(made, 0)
     return made
 
 
@@ -100,8 +101,9 @@ def test_training_moves_nothing_of_it_but_what_is_learnt(unet, clip):
         assert ((run(unet, frames, 900) - x) / gates()[1][900]).square().mean().sqrt() < 0.2
 
 
-def test_a_network_of_other_sizes_is_left_alone():
+def test_a_network_of_other_sizes_is_refused_and_left_alone():
     unet = network.from_scratch(config(64), 0)
     before = {name: tensor.clone() for name, tensor in unet.state_dict().items()}
-    assert not gated_start(unet, 0)
+    with pytest.raises(InputError, match="has 64 channels, .* needs 96 and attention"):
+        gated_start(unet, 0)
     assert all(torch.equal(before[name], tensor) for name, tensor in unet.state_dict().items())

@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from cinemo_pack.cinemo_core.models.temporal_vae.keys import VAEConfig
 from cinemo_pack.cinemo_core.training import frozen
-from cinemo_pack.cinemo_core.training.autoencoder.network import make_vae, write_vae
 from cinemo_pack.cinemo_core.training.nano import library, templates
+from cinemo_pack.cinemo_core.training.nano.autoencoder.network import make_vae, write_vae
 from cinemo_pack.cinemo_core.training.nano.camera_clips import read_stills
 from cinemo_pack.cinemo_core.training.nano.grow_large import main
 from PIL import Image

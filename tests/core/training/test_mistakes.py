@@ -25,7 +25,10 @@ def test_bad_pictures_and_parts_are_told_before_the_first_step(table, to_config,
             "is a VAE for images; give the one with the temporal",
         ),
         ({"optimizer": {"eight_bit": True}}, "needs the package bitsandbytes"),
-        ({"unet": table["unet"] | {"width": 96}}, "optimizer.weight_decay is 0.01, which would wear away the copy"),
+        (
+            {"model": table["model"] | {"held_weights": "pass_through"}, "optimizer": {"weight_decay": 0.0}},
+            "has 64 channels, and to pass X_t on in held weights it needs 96 and attention",
+        ),
         ({"export": {"folder": str(tmp_path)}}, "exists and is not an earlier export"),
     ]
     for change, message in cases:

@@ -8,15 +8,15 @@ import torch
 import torch.nn.functional as F
 from cinemo_pack.cinemo_core.errors import CheckpointError
 from cinemo_pack.cinemo_core.models.temporal_vae.keys import VAEConfig
-from cinemo_pack.cinemo_core.training.autoencoder.network import make_vae
 from cinemo_pack.cinemo_core.training.nano import library, templates
+from cinemo_pack.cinemo_core.training.nano.autoencoder.network import make_vae
 from cinemo_pack.cinemo_core.training.nano.camera_clips import Still, clip_of, draw_clip
 from cinemo_pack.cinemo_core.training.nano.grow import grow
 from cinemo_pack.cinemo_core.training.nano.library import Item, Library
 from cinemo_pack.cinemo_core.training.nano.moves import WAYS, Move, latent_clip, place_view
+from cinemo_pack.cinemo_core.training.nano.procedural.dice import Dice
 from cinemo_pack.cinemo_core.training.nano.shots import Shot, find_cuts, find_shots, small_frames
 from cinemo_pack.cinemo_core.training.nano.views import ViewBatches
-from cinemo_pack.cinemo_core.training.procedural.dice import Dice
 from PIL import Image
 
 SIDE = 200

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from cinemo_pack.cinemo_core.evaluation.claims.cases import PHOTOGRAPHS
 from cinemo_pack.cinemo_core.models.cinemo.skeleton import expected_shapes
-from cinemo_pack.cinemo_core.training.autoencoder.config import AutoencoderConfig
 from cinemo_pack.cinemo_core.training.config import Config, read_toml
 from cinemo_pack.cinemo_core.training.nano.__main__ import STAGES
+from cinemo_pack.cinemo_core.training.nano.autoencoder.config import AutoencoderConfig
 from cinemo_pack.cinemo_core.training.nano.photographs import TRAINING, collect_photographs
-from cinemo_pack.cinemo_core.training.procedural import TRAINING_SEEDS
-from cinemo_pack.cinemo_core.training.procedural.textures import read_photographs
+from cinemo_pack.cinemo_core.training.nano.procedural import TRAINING_SEEDS
+from cinemo_pack.cinemo_core.training.nano.procedural.textures import read_photographs
 
 FOLDER = Path(__file__).parents[3] / "cinemo_core" / "training" / "nano"
 KINDS = {"autoencoder": AutoencoderConfig, "residual": Config, "zooms": Config, "ablation_residual": Config, "ablation_direct": Config}
@@ -58,3 +58,9 @@ def test_nothing_that_is_measured_is_trained_on(stages, tmp_path):
 def test_training_on_sees_other_clips(stages):
     first, then = stages["residual"].data, stages["zooms"].data
     assert then.seed == first.seed + first.clips
+
+
+def test_the_recipe_states_the_weights_that_are_held_and_where_the_words_begin(stages):
+    for stage in ("residual", "zooms", "ablation_residual", "ablation_direct"):
+        assert stages[stage].model.held_weights == "pass_through", stage
+    assert stages["residual"].text.initial_weights == "bag_of_words"  # the others read the text encoder of an earlier stage

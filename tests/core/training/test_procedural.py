@@ -7,11 +7,11 @@ from cinemo_pack.cinemo_core.evaluation.claims.cases import changing
 from cinemo_pack.cinemo_core.evaluation.claims.direction import direction_of, read_direction
 from cinemo_pack.cinemo_core.motion.buckets import bucket_of_motion_id, motion_id_of_ssim
 from cinemo_pack.cinemo_core.training.latents import mean_ssim
-from cinemo_pack.cinemo_core.training.procedural import render_clip, render_stills
-from cinemo_pack.cinemo_core.training.procedural.clip import END, find_strength, score, to_uint8
-from cinemo_pack.cinemo_core.training.procedural.dice import Dice
-from cinemo_pack.cinemo_core.training.procedural.scenes import CAMERA, SCENES, Setting, camera, drifting_clouds, moving_thing
-from cinemo_pack.cinemo_core.training.procedural.textures import canvas_size, read_photographs
+from cinemo_pack.cinemo_core.training.nano.procedural import render_clip, render_stills
+from cinemo_pack.cinemo_core.training.nano.procedural.clip import END, find_strength, score, to_uint8
+from cinemo_pack.cinemo_core.training.nano.procedural.dice import Dice
+from cinemo_pack.cinemo_core.training.nano.procedural.scenes import CAMERA, SCENES, Setting, camera, drifting_clouds, moving_thing
+from cinemo_pack.cinemo_core.training.nano.procedural.textures import canvas_size, read_photographs
 
 SIZE = 64
 

@@ -9,9 +9,9 @@ from cinemo_pack.cinemo_core.evaluation.claims import claims, figure
 from cinemo_pack.cinemo_core.evaluation.claims.__main__ import table
 from cinemo_pack.cinemo_core.evaluation.claims.cases import Case, bucket_cases, camera_cases, held_out_photographs, thing_cases
 from cinemo_pack.cinemo_core.motion.buckets import ssim_range
-from cinemo_pack.cinemo_core.training.procedural.clip import to_uint8
-from cinemo_pack.cinemo_core.training.procedural.dice import Dice
-from cinemo_pack.cinemo_core.training.procedural.scenes import Setting, camera
+from cinemo_pack.cinemo_core.training.nano.procedural.clip import to_uint8
+from cinemo_pack.cinemo_core.training.nano.procedural.dice import Dice
+from cinemo_pack.cinemo_core.training.nano.procedural.scenes import Setting, camera
 from cinemo_pack.cinemo_core.training.sampling import refine
 
 SIZE = 32

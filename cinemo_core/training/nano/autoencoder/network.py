@@ -10,12 +10,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...files.mode import allow_others
-from ...models.temporal_vae.keys import VAEConfig
-from ..export import UNET_WEIGHTS as WEIGHTS
-from ..export import replace_folder
-from ..frozen import SCALING_FACTOR
-from ..seeds import number
+from ....files.mode import allow_others
+from ....models.temporal_vae.keys import VAEConfig
+from ...export import UNET_WEIGHTS as WEIGHTS
+from ...export import replace_folder
+from ...frozen import SCALING_FACTOR
+from ...seeds import number
 
 PATCH = 8  # pixels to a latent, each way
 # What a channel of Stable Diffusion 1.x's latents, at unit deviation, adds to red, green and blue: ComfyUI's previews are drawn by it.

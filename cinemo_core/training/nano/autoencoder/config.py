@@ -3,9 +3,9 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ...errors import InputError
-from ...models.temporal_vae.keys import VAEConfig
-from ..config import Optimizer, key
+from ....errors import InputError
+from ....models.temporal_vae.keys import VAEConfig
+from ...config import Optimizer, key
 
 
 @dataclass(frozen=True)

@@ -8,15 +8,15 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from ..batches import Positions
-from ..checkpoints import Progress, find_checkpoints, remove_partial, save_checkpoint
-from ..logs import LossLog, check_loss
-from ..optimiser import make_ema, make_optimizer, make_schedule
-from ..precision import mixed_precision
-from ..prepare import progress_bar
+from ...batches import Positions
+from ...checkpoints import Progress, find_checkpoints, remove_partial, save_checkpoint
+from ...logs import LossLog, check_loss
+from ...optimiser import make_ema, make_optimizer, make_schedule
+from ...precision import mixed_precision
+from ...prepare import progress_bar
+from ...seeds import number
 from ..procedural import TRAINING_SEEDS, render_stills
 from ..procedural.textures import read_photographs
-from ..seeds import number
 from .config import AutoencoderConfig, Pictures
 from .network import Autoencoder, make_vae, measure_scale, psnr, set_scale, side_by_side, write_vae
 

@@ -1,18 +1,18 @@
-"""The command: python -m cinemo_core.training.autoencoder CONFIG.toml"""
+"""The command: python -m cinemo_core.training.nano.autoencoder CONFIG.toml"""
 
 import argparse
 import sys
 from pathlib import Path
 
-from ...errors import CinemoError
-from ..config import read_toml
+from ....errors import CinemoError
+from ...config import read_toml
 from .config import AutoencoderConfig
 from .trainer import train
 
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m cinemo_core.training.autoencoder",
+        prog="python -m cinemo_core.training.nano.autoencoder",
         description="Train a small autoencoder. A run that was stopped goes on from its last checkpoint.",
     )
     parser.add_argument(

@@ -14,10 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...errors import InputError
-from ...files.walk import files_in
-from ...media.errors import BadMedia
-from ...media.pictures import read_picture
+from ....errors import InputError
+from ....files.walk import files_in
+from ....media.errors import BadMedia
+from ....media.pictures import read_picture
 from .dice import Dice
 
 SPAN = 2.0  # the view spans -1..1 along its longer side

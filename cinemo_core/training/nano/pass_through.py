@@ -21,11 +21,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ..models.cinemo.attention import RelativePositionBias
-from ..models.cinemo.positions import NUM_BUCKETS
-from ..models.cinemo.unet import CinemoUNet
-from ..models.sd_unet.blocks import Downsample, SpatialTransformer
-from ..models.sd_unet.config import NORM_GROUPS
+from ...errors import InputError
+from ...models.cinemo.attention import RelativePositionBias
+from ...models.cinemo.positions import NUM_BUCKETS
+from ...models.cinemo.unet import CinemoUNet
+from ...models.sd_unet.blocks import Downsample, SpatialTransformer
+from ...models.sd_unet.config import NORM_GROUPS
 
 GROUP = 3  # channels of a normalisation group: +X_c, -X_c, constant
 
@@ -69,7 +70,7 @@ class Held:
         """Let a layer not read these inputs."""
         self.set(layer.weight, (slice(None), columns), 0)
 
-    def are_there(self) -> bool:
+    def matches(self) -> bool:
         """Whether the parameters have these values already, up to half precision."""
         return all(torch.allclose(p[self.masks[p]], self.values[p][self.masks[p]], rtol=1e-3) for p in self.values)
 
@@ -80,20 +81,17 @@ class Held:
             parameter.register_hook(lambda gradient, mask=mask: gradient.masked_fill(mask.to(gradient.device), 0))
 
 
-def pass_through(unet: CinemoUNet, subtract: bool = True) -> bool:
-    """Give these weights to a UNet whose blocks begin as identities, and hold them. Returns whether its sizes allow it.
+def pass_through(unet: CinemoUNet, subtract: bool = True) -> None:
+    """Give these weights to a UNet whose blocks begin as identities, and hold them. Raises InputError as `check_sizes` does.
 
-    They do where the outermost level has transformers and three channels to a normalisation group. subtract: take z0 out; a
-    network that learns the noise of the frames themselves shall not. Weight decay, which needs no gradient, would still move
-    what is held: train with 0.
+    subtract: take z0 out; a network that learns the noise of the frames themselves shall not. Weight decay, which needs no
+    gradient, would still move what is held: train with 0.
     """
-    if not allows(unet):
-        return False
+    check_sizes(unet)
     look_at_first_frame(unet)
     if subtract:
         make_norms_linear(unet)
     copy_of_input(unet, subtract).write_and_hold()
-    return True
 
 
 def hold_again(unet: CinemoUNet, subtract: bool = True) -> bool:
@@ -101,10 +99,20 @@ def hold_again(unet: CinemoUNet, subtract: bool = True) -> bool:
     if not allows(unet):
         return False
     held = copy_of_input(unet, subtract)
-    if held.are_there():
+    if held.matches():
         held.write_and_hold()
         return True
     return False
+
+
+def check_sizes(unet: CinemoUNet) -> None:
+    """Raise InputError unless the outermost level has transformers, and three channels to a normalisation group."""
+    if not allows(unet):
+        raise InputError(
+            f"The outermost level of this UNet has {unet.config.widths[0]} channels, and to pass X_t on in held weights it needs "
+            f"{GROUP * NORM_GROUPS} and attention; set unet.width = {GROUP * NORM_GROUPS}, and let unet.multipliers and unet.attention "
+            "begin with 1 and true."
+        )
 
 
 def allows(unet: CinemoUNet) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..models.clip_text.keys import END_TOKEN, START_TOKEN
+from ...models.clip_text.keys import END_TOKEN, START_TOKEN
 
 MARK = 8.0  # of start and end, in a channel that no word has
 PLAIN = 0.1  # the rest of their embedding

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ...motion.ssim import ssim
+from ....motion.ssim import ssim
 from .dice import Dice
 from .scenes import Scene, Setting, draw_scene
 
