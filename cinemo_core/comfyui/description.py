@@ -12,12 +12,15 @@ from .narrow import Narrowing, keep_own_formats, plan_narrowing, scale_weights, 
 class FamilyDescription:
     """To be mixed into a class of `comfy.supported_models`, before it, with `family` and `model_class` given.
 
-    loaders: the nodes that load this family, for an error message.
+    For error messages: loaders, the nodes that load this family; conditioner, the node that says which image to animate;
+    text_encoder, which one it reads.
     """
 
     family: Family
     model_class: type[torch.nn.Module]
     loaders: str
+    conditioner: str
+    text_encoder: str
 
     unet_config: dict[str, Any]
     quant_config: dict[str, Any] | None = None  # what ComfyUI's operations are chosen by, where weights have scales

@@ -3,8 +3,9 @@
 from ..models.family import Family
 from .cinemo.model import CinemoSupported
 from .description import FamilyDescription
+from .dynamicrafter.model import DynamiCrafterSupported
 
-DESCRIPTIONS: tuple[type[FamilyDescription], ...] = (CinemoSupported,)
+DESCRIPTIONS: tuple[type[FamilyDescription], ...] = (CinemoSupported, DynamiCrafterSupported)
 
 
 def description_of(family: Family) -> type[FamilyDescription]:

@@ -1,5 +1,7 @@
 """Loads a network of one of the families as a ComfyUI MODEL; the choice of dtype, device and casting is ComfyUI's own."""
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import comfy.model_management
@@ -24,13 +26,21 @@ WEIGHT_DTYPES = {
 }
 
 
-def load_unet(path: str, weight_dtype: str = "default", family: Family | None = None, disable_dynamic: bool = False):
+def load_unet(
+    path: str,
+    weight_dtype: str = "default",
+    family: Family | None = None,
+    chosen: Mapping[str, Any] | None = None,
+    disable_dynamic: bool = False,
+):
     """A ModelPatcher for the network in a file of any layout that its family accepts; of `family`, or of any.
 
+    chosen: fields of its configuration that take the place of those read, such as a variant that a file cannot tell.
     Raises CheckpointError, before a model is made, for a file that does not hold such a network, whole, and for weights that
     cannot be held in the format.
     """
     (family, state_dict, config), quant_config = _read_network(path, family)
+    config = replace(config, **(chosen or {}))
     load_device = comfy.model_management.get_torch_device()
     offload_device = comfy.model_management.unet_offload_device()
     model_config: Any = description_of(family)(config.unet_config())  # type: ignore[call-arg]  # of the class it is mixed into
@@ -54,7 +64,7 @@ def load_unet(path: str, weight_dtype: str = "default", family: Family | None = 
     model.load_model_weights(state_dict, assign=kept or model_patcher.is_dynamic())
     if not comfy.model_management.is_device_cpu(offload_device):
         model.to(offload_device)
-    model_patcher.cached_patcher_init = (load_unet, (path, weight_dtype, family))
+    model_patcher.cached_patcher_init = (load_unet, (path, weight_dtype, family, chosen))
     return model_patcher
 
 

@@ -3,14 +3,21 @@
 import comfy.conds
 
 
-class CONDClip(comfy.conds.CONDRegular):
-    """One row per clip: follows areas in space, never repeats over frames."""
+class CONDRow(comfy.conds.CONDRegular):
+    """One row per clip: never repeats over frames."""
+
+    def process_cond(self, batch_size, **kwargs):
+        return self._copy_with(self.cond)
+
+
+class CONDClip(CONDRow):
+    """One row per clip of latents [..., h, w]: follows areas in space."""
 
     def process_cond(self, batch_size, area=None, **kwargs):
         data = self.cond
-        if area is not None and data.ndim == 4:
+        if area is not None:
             for dim in range(2):
-                data = data.narrow(dim + 2, area[dim + 2], area[dim])
+                data = data.narrow(data.ndim - 2 + dim, area[dim + 2], area[dim])
         return self._copy_with(data)
 
 

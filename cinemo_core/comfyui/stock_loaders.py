@@ -29,7 +29,7 @@ def stock_description(description: Any) -> type[Any]:
         def get_model(self, state_dict, prefix="", device=None):
             """Raises CheckpointError for a network that lacks tensors, before it is built."""
             network = {key[len(prefix) :]: tensor for key, tensor in without_scales(state_dict).items() if key.startswith(prefix)}
-            config = family.config(network)
+            config = family.complete(family.config(network), state_dict)
             compare(shapes_of(network), family.shapes(config), f"The {family.name} UNet of the checkpoint")
             self.unet_config = config.unet_config() | {"dtype": self.unet_config["dtype"]}
             return super().get_model(state_dict, prefix, device)

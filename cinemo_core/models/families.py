@@ -1,6 +1,7 @@
 """The table of families. A new one is a folder next to this file and a row here."""
 
 from .cinemo.family import CINEMO
+from .dynamicrafter.family import DYNAMICRAFTER
 from .family import Family
 
-FAMILIES: tuple[Family, ...] = (CINEMO,)
+FAMILIES: tuple[Family, ...] = (CINEMO, DYNAMICRAFTER)

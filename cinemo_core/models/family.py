@@ -12,6 +12,11 @@ def no_config_file(weights: Path, config: Any) -> None:
     """For a family whose published files say nothing next to the weights."""
 
 
+def sizes_alone(config: Any, checkpoint: Mapping[str, Any]) -> Any:
+    """For a family whose sizes say all that there is to know."""
+    return config
+
+
 @dataclass(frozen=True)
 class Family:
     """One row of the table of families.
@@ -21,6 +26,7 @@ class Family:
     is_mine: whether these are the names of its tensors.
     normalise: its tensors under LDM names, from any accepted layout.
     config: its sizes, from a state dict under LDM names.
+    complete: its sizes with what the whole checkpoint says besides; raises CheckpointError where the network lacks a part.
     shapes: names and shapes of all tensors of these sizes.
     sensitive: prefixes of the tensors that keep their own format in an 8-bit network.
     published: where its weights can be had.
@@ -33,6 +39,7 @@ class Family:
     normalise: Callable[[Mapping[str, Any]], dict[str, Any]]
     config: Callable[[Mapping[str, Any]], Any]
     shapes: Callable[[Any], dict[str, tuple[int, ...]]]
+    complete: Callable[[Any, Mapping[str, Any]], Any] = sizes_alone
     sensitive: tuple[str, ...] = ()
     published: Published | None = None
     check_config_file: Callable[[Path, Any], None] = no_config_file

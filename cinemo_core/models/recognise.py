@@ -38,7 +38,7 @@ def recognise(path: str | os.PathLike, state_dict: Mapping[str, Any], wanted: Fa
         remedy = wanted.where if wanted else "choose the network of a published checkpoint"
         raise CheckpointError(f"{path} is not {expected}; it is {describe(shapes_of(state_dict))}: {remedy}.")
     network = family.normalise(state_dict)
-    config = family.config(network)
+    config = family.complete(family.config(network), state_dict)
     compare(shapes_of(network), family.shapes(config), f"The {family.name} UNet {path}")
     family.check_config_file(Path(path), config)
     return Recognised(family, network, config)

@@ -14,14 +14,15 @@ import comfy.supported_models
 import torch
 from comfy.supported_models_base import ClipTarget
 
-from ...errors import ConditioningError, InputError, SamplingError
+from ...errors import ConditioningError
 from ...models.cinemo.config import CinemoConfig
 from ...models.cinemo.family import CINEMO
 from ...models.cinemo.unet import CinemoUNet
 from ...shapes import check_clip_latent
 from ..description import FamilyDescription
-from ..narrow import format_name
-from ..rows import CONDClip, CONDText
+from ..outcome import check_sampled
+from ..rows import CONDClip, CONDRow
+from ..text import set_text
 from ..windows import frame_indices
 from .conditioning import CLIP_KEY, check_clip
 
@@ -80,29 +81,9 @@ class CinemoModel(comfy.model_base.BaseModel):
         out = super().extra_conds(**kwargs)
         z0 = self.process_latent_in(clip.z0).to(kwargs["device"])
         out["z0"] = CONDClip(z0)
-        out["motion_ids"] = CONDClip(torch.tensor([clip.motion_id], device=z0.device))
+        out["motion_ids"] = CONDRow(torch.tensor([clip.motion_id], device=z0.device))
         out["clip_frames"] = comfy.conds.CONDConstant(clip.frames)
-        text = kwargs.get("cross_attn")
-        if text is None or 0 in text.shape:
-            raise ConditioningError("The conditioning holds no prompt; connect CLIP Text Encode before Cinemo Motion Conditioning.")
-        if text.shape[0] not in (1, clip.frames):
-            raise ConditioningError(
-                f"The conditioning holds {text.shape[0]} prompts for a clip of {clip.frames} frames; give one prompt, or one per frame."
-            )
-        if text.shape[-1] != self.model_config.unet_config["context_dim"]:
-            raise InputError(
-                f"The text encoder gives {text.shape[-1]} channels, this Cinemo model reads "
-                f"{self.model_config.unet_config['context_dim']}; "
-                "use the CLIP of the same checkpoint (Stable Diffusion 1.x's CLIP ViT-L for the published one)."
-            )
-        if not text.isfinite().all():
-            raise ConditioningError(
-                "The text encoder gave NaN or infinite values for the prompt; it is damaged, or its number format is too narrow: start "
-                "ComfyUI with --fp32-text-enc, and check its LoRA."
-            )
-        out["c_crossattn"] = CONDText(text)
-        if "crossattn_controlnet" not in out:  # ControlNets, which ComfyUI may add after this, take a row of text per frame
-            out["crossattn_controlnet"] = comfy.conds.CONDCrossAttn(text)
+        set_text(out, kwargs.get("cross_attn"), clip.frames, self.model_config.unet_config["context_dim"], CinemoSupported)
         return out
 
     def _apply_model(
@@ -143,14 +124,7 @@ class CinemoModel(comfy.model_base.BaseModel):
 
     def process_latent_out(self, latent):
         """The last thing that ComfyUI does with a clip that any sampler has finished. Raises SamplingError if it holds no numbers."""
-        finite = latent.flatten(1).isfinite().all(dim=1)
-        if not finite.all():
-            formats = f"weights in {format_name(self.get_dtype())} and computing in {format_name(self.get_dtype_inference())}"
-            raise SamplingError(
-                f"Sampling ended in NaN or infinite values in {int((~finite).sum())} of {len(finite)} frames, with {formats}; likely "
-                "causes are a number format that is too narrow (try weight_dtype bf16 or fp32), a cfg that is too high, a LoRA or patch "
-                "that is too strong, or a damaged checkpoint."
-            )
+        check_sampled(self, latent)
         return super().process_latent_out(latent)
 
 
@@ -163,6 +137,8 @@ class CinemoSupported(FamilyDescription, comfy.supported_models.SD15):
     family = CINEMO
     model_class = CinemoModel
     loaders = "Cinemo Model Loader or Cinemo Bundle Loader"
+    conditioner = "Cinemo Motion Conditioning"
+    text_encoder = "the CLIP of the same checkpoint (Stable Diffusion 1.x's CLIP ViT-L for the published one)"
 
     unet_config: dict = {}
     unet_extra_config: dict = {}

@@ -9,11 +9,12 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ...errors import CheckpointError
-from ..sd_unet.keys import without_prefix
+from ..sd_unet import keys
 from .config import PROJECTOR
 
 FIRST_ATTENTION = "init_attn.0.proj_in.weight"
 IMAGE_KEYS = "attn2.to_k_ip.weight"
+SENSITIVE = (*keys.SENSITIVE, "fps_embedding.", PROJECTOR)  # the projector is small, and runs once for a clip
 DEEPSPEED = re.compile(r"^(?:module\.|_forward_module\.)+")
 # Official -> here, in this order.
 OFFICIAL = (
@@ -54,7 +55,7 @@ def normalise(state_dict: Mapping[str, Any]) -> dict[str, Any]:
             "image tokens (to_k_ip); choose a DynamiCrafter checkpoint."
         )
     plain = {DEEPSPEED.sub("", name): tensor for name, tensor in state_dict.items()}
-    unet = without_prefix(plain)
+    unet = keys.without_prefix(plain)
     projector = {name: tensor for name, tensor in plain.items() if name.startswith(PROJECTOR)}
     if not any(".temporal." in name for name in unet):
         unet = {own_name(name): tensor for name, tensor in unet.items()}

@@ -42,8 +42,7 @@ class Schedule:
 
     def sigmas(self) -> Tensor:
         """sigma'(t), float64 [1000], rising; the last is finite."""
-        alphas = self.alphas_cumprod()
-        alphas[-1] = max(alphas[-1].item(), TERMINAL_ALPHA)
+        alphas = self.alphas_cumprod().clamp(min=TERMINAL_ALPHA)
         return ((1 - alphas) / alphas).sqrt() / self.scales()
 
 

@@ -41,7 +41,8 @@ def variant_of(gated: bool, checkpoint: Mapping[str, Any]) -> Variant | None:
     """What a checkpoint says it is; None where it cannot tell. 512 and its interpolation model look the same: the first is given."""
     if gated:
         return SMALL
-    if SCALES not in checkpoint:
+    scales = next((tensor for name, tensor in checkpoint.items() if name.rpartition(".")[2] == SCALES), None)
+    if scales is None or scales.shape[0] <= RESCALED:
         return None
-    base = float(checkpoint[SCALES][RESCALED])
+    base = float(scales[RESCALED])
     return next((variant for variant in VARIANTS.values() if abs(variant.schedule.base - base) < 1e-3), None)

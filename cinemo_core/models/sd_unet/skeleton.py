@@ -13,7 +13,15 @@ class Uninitialised:
         def reset_parameters(self) -> None:
             pass
 
+    class Conv1d(nn.Conv1d):
+        def reset_parameters(self) -> None:
+            pass
+
     class Conv2d(nn.Conv2d):
+        def reset_parameters(self) -> None:
+            pass
+
+    class Conv3d(nn.Conv3d):
         def reset_parameters(self) -> None:
             pass
 

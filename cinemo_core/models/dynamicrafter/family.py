@@ -1,0 +1,26 @@
+"""DynamiCrafter's row in the table of families."""
+
+from functools import partial
+
+from ..family import Family
+from ..sd_unet.skeleton import tensor_shapes
+from .config import DynamiCrafterConfig
+from .keys import SENSITIVE, is_dynamicrafter, normalise
+from .unet import DynamiCrafterUNet
+
+
+def expected_shapes(config: DynamiCrafterConfig) -> dict[str, tuple[int, ...]]:
+    """Name -> shape of every tensor that UNet and projector of this configuration hold, under the names used here."""
+    return tensor_shapes(partial(DynamiCrafterUNet, config))
+
+
+DYNAMICRAFTER = Family(
+    name="DynamiCrafter",
+    where="choose a DynamiCrafter checkpoint (model.ckpt of the published ones, or a file with their UNet and image projector)",
+    is_mine=is_dynamicrafter,
+    normalise=normalise,
+    config=DynamiCrafterConfig.from_state_dict,
+    shapes=expected_shapes,
+    complete=DynamiCrafterConfig.complete,
+    sensitive=SENSITIVE,
+)

@@ -1,0 +1,40 @@
+"""What the contract of families needs of DynamiCrafter: a small configuration, its weights, a conditioning."""
+
+import torch
+from cinemo_pack.cinemo_core.comfyui.dynamicrafter.conditioning import ImageCondition, attach_image
+from cinemo_pack.cinemo_core.models.dynamicrafter.config import DynamiCrafterConfig
+from cinemo_pack.cinemo_core.models.dynamicrafter.family import DYNAMICRAFTER
+from cinemo_pack.cinemo_core.models.dynamicrafter.resampler import ResamplerConfig
+from cinemo_pack.tests.drawn import draw
+
+CONFIG = DynamiCrafterConfig(
+    in_channels=8,
+    out_channels=4,
+    model_channels=64,
+    channel_mult=(1, 1.5),
+    num_res_blocks=(1, 1),
+    transformer_depth=(1, 0),
+    transformer_depth_middle=1,
+    transformer_depth_output=(1, 1, 0, 0),
+    context_dim=24,
+    num_head_channels=16,
+    gated=False,
+    projector=ResamplerConfig(image_dim=20, dim=32, inner=64, hidden=48, output_dim=24, queries=32, depth=1),
+    variant="512",
+)
+TOWER_TOKENS = 10
+
+
+def weights() -> dict[str, torch.Tensor]:
+    return {name: draw(name, shape) for name, shape in DYNAMICRAFTER.shapes(CONFIG).items()}
+
+
+def condition(frames: int, height: int, width: int) -> tuple[list, list]:
+    generator = torch.Generator().manual_seed(5)
+    latents = torch.randn(1, 4, height, width, generator=generator).expand(frames, -1, -1, -1)
+    towers = torch.randn(2, 1, TOWER_TOKENS, CONFIG.projector.image_dim, generator=generator)
+    texts = torch.randn(2, 1, 7, CONFIG.context_dim, generator=generator)
+    positive, negative = (
+        attach_image(ImageCondition(latents, tower, 24), [[text, {}]])[0] for tower, text in zip(towers, texts, strict=True)
+    )
+    return positive, negative
