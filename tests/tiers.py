@@ -27,6 +27,7 @@ PLACES = {
     "core/training/test_run.py": "system",
     "comfy": "contract",
     "comfy/sampling/test_fuzz.py": "soak",
+    "comfy/test_parity.py": "system",  # processes of their own
     "comfy/test_training.py": "system",
     "server": "system",
     "server/test_soak.py": "soak",

@@ -55,10 +55,10 @@ def write() -> dict:
     from cinemo_core.models.cinemo.keys import TABLE
     from cinemo_core.models.cinemo.skeleton import expected_shapes
 
-    from .bench_sizes import FULL
+    from .bench_sizes import CINEMO
 
-    shapes = expected_shapes(FULL)
-    names = TABLE.to_diffusers(shapes, FULL)
+    shapes = expected_shapes(CINEMO)
+    names = TABLE.to_diffusers(shapes, CINEMO)
     save_file({names[name]: torch.empty(shape, dtype=torch.float16).uniform_(-0.1, 0.1) for name, shape in shapes.items()}, options.file)
     return {"mb": options.file.stat().st_size / 1e6}
 

@@ -1,4 +1,4 @@
-"""The measurements of `bench` that evaluate a full-size network, random, on 16 frames of 20x32; each prints one line of JSON."""
+"""The measurements of `bench` that evaluate full-size networks, random, on 16 frames of 20x32; each prints one line of JSON."""
 
 import argparse
 import json
@@ -10,13 +10,15 @@ from itertools import pairwise
 from .on_cpu import choose_cpu
 
 FRAMES, HEIGHT, WIDTH = 16, 20, 32
-TOKENS, TEXT_WIDTH = 77, 768
+TOKENS = 77  # of text
+IMAGE_TOKENS = 16  # of each frame
 WARM_UP = 1
+STOCK = {"cinemo": "sd15", "dynamicrafter": "sd21"}  # ComfyUI's own network of about the same sizes, for frames one by one
 
 parser = argparse.ArgumentParser()
 parser.add_argument("what", choices=("time", "memory", "profile", "sampling"))
 parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-parser.add_argument("--network", choices=("cinemo", "sd15"), default="cinemo")
+parser.add_argument("--network", choices=(*STOCK, *STOCK.values()), default="cinemo")
 parser.add_argument("--rounds", type=int, default=3)
 options = parser.parse_args()
 if options.device == "cpu":
@@ -34,13 +36,12 @@ from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 from cinemo_core.comfyui.cinemo.conditioning import CLIP_KEY, ClipCondition
 from cinemo_core.comfyui.cinemo.model import CinemoNetwork, CinemoSupported
 from cinemo_core.comfyui.cinemo.sampling import Sampling, sample_clip
+from cinemo_core.comfyui.dynamicrafter.model import DynamiCrafterNetwork
 
-from .bench_sizes import FULL
+from .bench_sizes import CINEMO, DYNAMICRAFTER
 
-SD15 = {name: value for name, value in FULL.unet_config().items() if name != "motion_dim"} | {
-    "image_size": 32,
-    "use_spatial_transformer": True,
-}
+OURS = {"cinemo": (CinemoNetwork, CINEMO), "dynamicrafter": (DynamiCrafterNetwork, DYNAMICRAFTER)}
+NOT_STOCK = ("motion_dim", "gated", "projector", "variant")  # sizes that only the families have
 DEVICE = torch.device(options.device)
 DTYPE = torch.float16 if options.device == "cuda" else torch.float32
 Run = Callable[[], torch.Tensor]
@@ -58,18 +59,33 @@ def fill(network: torch.nn.Module) -> torch.nn.Module:
     return network.eval()
 
 
+def stock_config(family: str) -> dict:
+    """ComfyUI's Stable Diffusion UNet of the sizes of one of the families, for images of 4 channels."""
+    config = {name: value for name, value in OURS[family][1].unet_config().items() if name not in NOT_STOCK}
+    linear = {"use_linear_in_transformer": True} if family == "dynamicrafter" else {}
+    return config | {"in_channels": 4, "image_size": 32, "use_spatial_transformer": True} | linear
+
+
 def make(name: str) -> Run:
     """The network `name` on ComfyUI's operations, as a call that evaluates it once on the same clip."""
+    family = next(family for family in STOCK if name in (family, STOCK[family]))
+    network, config = OURS[family]
     generator = torch.Generator(DEVICE).manual_seed(1)
+
+    def random(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, generator=generator, device=DEVICE).to(DTYPE)
+
     made = {"dtype": DTYPE, "device": DEVICE, "operations": comfy.ops.disable_weight_init}
-    x = torch.randn(FRAMES, 4, HEIGHT, WIDTH, generator=generator, device=DEVICE).to(DTYPE)
-    text = torch.randn(1, TOKENS, TEXT_WIDTH, generator=generator, device=DEVICE).to(DTYPE)
-    timesteps = torch.full((FRAMES,), 501.0, device=DEVICE)
-    if name == "sd15":
-        stock, texts = fill(UNetModel(**SD15, **made)), text.expand(FRAMES, -1, -1).contiguous()
+    x, text = random(FRAMES, 4, HEIGHT, WIDTH), random(1, TOKENS, config.context_dim)
+    timesteps, number = torch.full((FRAMES,), 501.0, device=DEVICE), torch.tensor([24.0], device=DEVICE)
+    if name != family:
+        stock, texts = fill(UNetModel(**stock_config(family), **made)), text.expand(FRAMES, -1, -1).contiguous()
         return lambda: stock(x, timesteps, texts, transformer_options={})
-    cinemo, motion_ids = fill(CinemoNetwork(**FULL.unet_config(), **made)), torch.tensor([90.0], device=DEVICE)
-    return lambda: cinemo(x, timesteps, text, transformer_options={}, z0=x[:1], motion_ids=motion_ids)
+    ours = fill(network(**config.unet_config(), **made))
+    if family == "cinemo":
+        return lambda: ours(x, timesteps, text, transformer_options={}, z0=x[:1], motion_ids=number)
+    with_image, image = torch.cat([x, random(*x.shape)], dim=1), random(FRAMES, IMAGE_TOKENS, config.context_dim)
+    return lambda: ours(with_image, timesteps, text, transformer_options={}, image_tokens=image, fs=number)
 
 
 def seconds(run: Run) -> float:
@@ -87,7 +103,7 @@ def synchronise() -> None:
 
 def time_both() -> dict:
     """Evaluations in turn, so that a machine that slows down slows both."""
-    networks = {name: make(name) for name in ("cinemo", "sd15")}
+    networks = {"ours": make(options.network), "stock": make(STOCK[options.network])}
     times: dict[str, list[float]] = {name: [] for name in networks}
     for i in range(WARM_UP + options.rounds):
         for name, run in networks.items():
@@ -135,7 +151,7 @@ def memory() -> dict:
 
 
 def profile() -> dict:
-    run = make("cinemo")
+    run = make(options.network)
     run()
     with torch.profiler.profile(profile_memory=True) as profiler:
         run()
@@ -145,7 +161,7 @@ def profile() -> dict:
 
 def sampling() -> dict:
     """Seconds of each step of the residual KSampler, and of the network within it."""
-    config = CinemoSupported(FULL.unet_config())
+    config = CinemoSupported(CINEMO.unet_config())
     config.set_inference_dtype(DTYPE, None)
     model = config.get_model({}, device=DEVICE)
     model.device = DEVICE
@@ -165,7 +181,7 @@ def sampling() -> dict:
 
     patcher.add_wrapper(comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL, watch)
     z0 = torch.randn(1, 4, HEIGHT, WIDTH, generator=torch.Generator().manual_seed(0))
-    text = torch.randn(1, TOKENS, TEXT_WIDTH, generator=torch.Generator().manual_seed(1))
+    text = torch.randn(1, TOKENS, CINEMO.context_dim, generator=torch.Generator().manual_seed(1))
     conditioning = [[text, {CLIP_KEY: ClipCondition(z0, 90.0, FRAMES)}]]
     latent = {"samples": z0.repeat(FRAMES, 1, 1, 1)}
     steps = WARM_UP + options.rounds + 1

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 from cinemo_pack.cinemo_core import included
 from cinemo_pack.tools import demo, estimate, server
-from cinemo_pack.tools.bench_sizes import FULL
+from cinemo_pack.tools.bench_sizes import CINEMO
 from cinemo_pack.tools.console import DevError
 
 dev = importlib.import_module("cinemo_pack.dev")
@@ -89,7 +89,7 @@ def test_a_samplers_bar_stands_at_0_from_the_start_and_counts_steps(capsys):
 
 def test_arithmetic_grows_with_the_clip():
     """The published network does 8.1e12 multiplications and additions on a clip as it was trained on."""
-    whole, half = (estimate.operations(FULL, estimate.Sampling(512, 320, frames, 50, 7.5)) for frames in (16, 8))
+    whole, half = (estimate.operations(CINEMO, estimate.Sampling(512, 320, frames, 50, 7.5)) for frames in (16, 8))
     assert whole == pytest.approx(8.1e12, rel=0.05)
     assert half == pytest.approx(whole / 2, rel=0.02)
 
@@ -97,9 +97,10 @@ def test_arithmetic_grows_with_the_clip():
 def test_a_long_run_is_reported_beforehand():
     settings = estimate.Sampling(512, 320, 16, 50, 7.5)
     sentence = "* sampling takes about 1 h 20 min on this processor, an estimate; --fast takes about 25 min; Ctrl-C ends it"
-    assert demo.forecast(FULL, settings, 2.3e11, fast=False) == sentence
+    assert demo.forecast(CINEMO, settings, 2.3e11, fast=False) == sentence
     quarter = replace(settings, steps=15, cfg=1.0)  # half the evaluations a step
-    assert demo.forecast(FULL, quarter, 2.3e11, fast=True) == "* sampling takes about 13 min on this processor, an estimate; Ctrl-C ends it"
+    sentence = "* sampling takes about 13 min on this processor, an estimate; Ctrl-C ends it"
+    assert demo.forecast(CINEMO, quarter, 2.3e11, fast=True) == sentence
 
 
 def test_nothing_is_said_of_a_short_run():
