@@ -14,10 +14,10 @@ from .trainer import export_last, train
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m cinemo_core.training", description="Train Cinemo. A run that was stopped goes on from its last checkpoint."
+        prog="python -m cinemo_core.training", description="Train Cinemo. A stopped run resumes from its last checkpoint."
     )
     parser.add_argument("config", type=Path, metavar="CONFIG.toml", help="what to train, on what, and how; see docs/training.md")
-    parser.add_argument("--export", action="store_true", help="only export the last checkpoint; the run itself may be going on")
+    parser.add_argument("--export", action="store_true", help="only export the last checkpoint; the run itself may be under way")
     args = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     logging.getLogger("accelerate").setLevel(logging.WARNING)

@@ -1,7 +1,7 @@
 """What a training step is fed: examples by position, and everything that is drawn at random for them.
 
 Position p of a run belongs to one clip and one seed, whatever process or worker asks for it and after however many
-restarts. So a resumed run goes on exactly, and the number of processes changes nothing but who does the work.
+restarts. So a run resumes exactly, and the number of processes only changes who does the work.
 """
 
 from typing import NamedTuple
@@ -15,7 +15,7 @@ from .latents import Measured
 from .objective import motion_id_for_training
 from .seeds import number
 
-NOISY = NUM_TRAIN_TIMESTEPS * 3 // 4  # from this timestep on, X_t does not yet show the motion; only the caption tells it
+NOISY = NUM_TRAIN_TIMESTEPS * 3 // 4  # from this timestep on, X_t does not yet show the motion; only the caption says it
 
 
 class Example(NamedTuple):

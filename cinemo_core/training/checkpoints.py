@@ -41,7 +41,7 @@ class Progress:
 
 
 def claim_output(config: Config) -> None:
-    """Write the configuration into the output folder. Raises InputError if checkpoints of another one lie there."""
+    """Write the configuration into the output folder. Raises InputError if checkpoints of another one are there."""
     check_same(config)
     path = config.output / CONFIG
     config.output.mkdir(parents=True, exist_ok=True)
@@ -58,7 +58,7 @@ def check_same(config: Config) -> None:
         if changed:
             raise InputError(
                 f"{config.output} holds a run with another {', '.join(changed)}; "
-                "choose another run.output, or the values of that run to go on with it."
+                "choose another run.output, or that run's values to resume it."
             )
 
 
@@ -94,7 +94,7 @@ def find_checkpoints(output: Path) -> list[Path]:
 
 
 def save_checkpoint(accelerator: Any, output: Path, step: int, keep: int) -> Path:
-    """Save everything that goes on from here; all processes call this together."""
+    """Save everything that a run resumes from; all processes call this together."""
     folder = output / "checkpoints" / f"step-{step:08}"
     partial = folder.with_name(f".{folder.name}.part")
     if accelerator.is_main_process:
@@ -115,7 +115,7 @@ def save_checkpoint(accelerator: Any, output: Path, step: int, keep: int) -> Pat
 
 
 def to_disk(folder: Path) -> None:
-    """Wait until files and names are on the disk, so that not even a power cut leaves half of them behind a whole name."""
+    """Wait until files and names are on the disk, so that not even a power cut leaves half a file under its full name."""
     files = [path for path in folder.rglob("*") if path.is_file()]
     for path in files if os.name == "nt" else [*files, folder]:  # Windows opens no folders
         handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)

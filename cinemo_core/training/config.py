@@ -78,7 +78,7 @@ class Data:
         if self.source == "videos" and not self.path:
             raise InputError('data.path is missing; give a folder of videos, or a .csv or .jsonl list of them, for source = "videos".')
         if self.source == "procedural" and not self.clips:
-            raise InputError('data.clips is missing; say how many different clips source = "procedural" shall make.')
+            raise InputError('data.clips is missing; say how many different clips source = "procedural" makes.')
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ class UNet:
                 f"unet.attention has {len(self.attention)} entries and unet.multipliers {len(self.multipliers)}; give one each per level."
             )
         for multiplier in self.multipliers:
-            if round(self.width * multiplier) <= NORM_GROUPS:  # the norm behind it would take the time and the motion out again
+            if round(self.width * multiplier) <= NORM_GROUPS:  # the norm after it would take the time and the motion out again
                 raise InputError(
                     f"unet.multipliers gives a level of {round(self.width * multiplier)} channels, one to a normalisation group; "
                     f"make every level at least {2 * NORM_GROUPS} wide."

@@ -85,10 +85,10 @@ def make_accelerator(config: Config) -> Any:
             kwargs_handlers=[accelerate.InitProcessGroupKwargs(timeout=timedelta(hours=PATIENCE))],
         )
     except ValueError as error:  # such as a precision that the device does not have
-        raise InputError(f"accelerate refuses to start ({error}); change run.precision, or what accelerate was told.") from error
+        raise InputError(f"accelerate refuses to start ({error}); change run.precision, or accelerate's configuration.") from error
     if accelerator.gradient_accumulation_steps != config.run.accumulation:
         raise InputError(
-            f"accelerate was told to accumulate {accelerator.gradient_accumulation_steps} batches, run.accumulation is "
+            f"accelerate is configured to accumulate {accelerator.gradient_accumulation_steps} batches, run.accumulation is "
             f"{config.run.accumulation}; give both the same number."
         )
     if plugin := accelerator.state.deepspeed_plugin:
@@ -137,7 +137,7 @@ def make_run(config: Config, accelerator: Any, vae: Any, tokenizer: frozen.Token
 
 
 def keep_trained(weights: list[dict[str, Tensor]], frozen_names: set[str]) -> None:
-    """Let a checkpoint hold what trains, under names that do not hang on the number of processes.
+    """Let a checkpoint hold what trains, under names that do not depend on the number of processes.
 
     That of a LoRA need not hold the UNet that it adapts.
     """

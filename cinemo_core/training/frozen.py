@@ -113,7 +113,7 @@ class Tokenizer:
 
 
 def find_tokenizer() -> Path:
-    """The tokenizer folder inside ComfyUI: the importable one, or the one whose custom_nodes this pack lies in.
+    """The tokenizer folder inside ComfyUI: the importable one, or the one whose custom_nodes hold this pack.
 
     Raises InputError if there is none.
     """

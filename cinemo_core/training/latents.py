@@ -2,7 +2,7 @@
 
 A cache is a folder of shards, safetensors files of latents [n, f, 4, h, w] in float16 and mean SSIMs [n], captions in the
 header. The folder's name is a hash of everything that its content depends on. A shard appears when it is whole, so an
-interrupted run goes on where it stopped.
+interrupted run resumes where it stopped.
 """
 
 import hashlib
@@ -56,7 +56,7 @@ class MeasuredSource:
 class ClipsToEncode(torch.utils.data.Dataset):
     """The clips of a cache by position: the part of making one that workers can do.
 
-    Positions past the number of clips in the source come round to the same clips, drawn anew.
+    Positions past the number of clips in the source come round to the same clips, drawn again.
     """
 
     def __init__(self, source: MeasuredSource, seed: int, positions: range) -> None:

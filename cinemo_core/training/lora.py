@@ -1,4 +1,4 @@
-"""Low-rank adaptation of the UNet (arXiv 2106.09685): small trained matrices beside frozen linear layers.
+"""Low-rank adaptation of the UNet (arXiv 2106.09685): small trained matrices next to frozen linear layers.
 
 The file is in kohya's form with the layers' LDM names, which ComfyUI's LoraLoader reads for every layer of the model, the
 temporal ones and the motion embedding included.
@@ -33,7 +33,7 @@ class LoRALinear(nn.Module):
 
 
 def add_lora(unet: nn.Module, rank: int, alpha: float, layers: tuple[str, ...], seed: int) -> None:
-    """Freeze the UNet and put LoRA beside the projections of these kinds of attention, or the motion embedding ("motion_embed")."""
+    """Freeze the UNet and put LoRA next to the projections of these kinds of attention, or the motion embedding ("motion_embed")."""
     unet.requires_grad_(False)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -110,7 +110,7 @@ def stand_ins(state_dict: Mapping[str, Tensor], json_config: Mapping[str, Any], 
 
 
 def output_layers(unet: CinemoUNet) -> list[nn.Module]:
-    """The layers behind which nothing but the last norm lies."""
+    """The layers that only the last norm follows."""
     layers: list[nn.Module] = [unet.out]
     for module in unet.output_blocks[-1].modules():
         if isinstance(module, ResBlock):

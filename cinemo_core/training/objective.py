@@ -49,7 +49,7 @@ def loss_weights(alphas: Tensor, min_snr_gamma: float, snr_power: float) -> Tens
     """Weight of each clip's loss, [b], by the signal-to-noise ratio of its timestep.
 
     1, or min(snr, gamma) / snr (arXiv 2303.09556, for noise prediction) where gamma > 0, or snr to -power where power > 0:
-    from 0, every timestep's error of the noise alike, to 1, every timestep's error of the clip alike.
+    from 0, which weighs every timestep's error of the noise equally, to 1, every timestep's error of the clip.
     """
     snr = alphas / (1 - alphas)
     if min_snr_gamma:

@@ -17,9 +17,9 @@ def gains_by_bfloat16(device: torch.device) -> bool:
 
 
 def mixed_precision(asked: str) -> str:
-    """What accelerate shall compute in, for `run.precision`: that, but float32 ("no") where bfloat16 would only cost time.
+    """What accelerate computes in, for `run.precision`: that, but float32 ("no") where bfloat16 would only cost time.
 
-    "accelerate" stands for what its own launcher or configuration says, without which it is float32.
+    "accelerate" means what its own launcher or configuration says, without which it is float32.
     """
     from accelerate.utils import parse_flag_from_env
 

@@ -24,7 +24,7 @@ PAIRS = 4  # of frames that a decoded clip is measured on
 
 
 def prepare_clips(config: Config, accelerator: Any, vae: Any) -> LatentCache | RepeatedClips | MeasuredSource:
-    """Clips by number: latents from the cache, or pixels. Raises InputError where the source, or what it shall repeat, is not there."""
+    """Clips by number: latents from the cache, or pixels. Raises InputError where the source, or what is to be repeated, is missing."""
     source = open_source(config.data)
     bad_clips = BadClips(config.output / BAD_CLIPS)
     measured_source = MeasuredSource(source, bad_clips)

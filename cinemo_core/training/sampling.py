@@ -57,7 +57,7 @@ def denoise(
 ) -> Tensor:
     """The DDIM steps of `sample` from given noise, [b, frames - 1, 4, h, w].
 
-    uncond_motion_id: what the network is told beside the empty text; None: the clips' own ids, as the authors do.
+    uncond_motion_id: what the network is given with the empty text; None: the clips' own ids, as the authors do.
     """
     clips, first, x = z0.shape[0], z0.unsqueeze(1), noise
     frames = 1 + noise.shape[1]

@@ -4,6 +4,6 @@ import hashlib
 
 
 def number(*parts: object) -> int:
-    """A number of 63 bits that these parts stand for, the same on every machine: the seed of everything drawn at random."""
+    """A number of 63 bits made from these parts, the same on every machine: the seed of everything drawn at random."""
     digest = hashlib.blake2b(repr(parts).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little") >> 1

@@ -23,7 +23,7 @@ class Networks(NamedTuple):
 
 
 def make_networks(config: Config) -> Networks:
-    """Both networks in float32 on the CPU, with those parameters trainable that shall be.
+    """Both networks in float32 on the CPU, with the right parameters trainable.
 
     Raises InputError or CheckpointError for parts that are missing or do not fit.
     """

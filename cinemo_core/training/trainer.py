@@ -59,18 +59,18 @@ def train(config: Config) -> bool:
             if pictures and (last or progress.step % config.validation.every == 0):
                 look(run, pictures)
             if stopped and not last:
-                logging.warning("Stopped and saved at step %d; start again to go on.", progress.step)
-                tell_bad_clips(run)
+                logging.warning("Stopped and saved at step %d; run the same command to resume.", progress.step)
+                log_bad_clips(run)
                 return False
 
-    tell_bad_clips(run)
+    log_bad_clips(run)
     write_export(run, target)
     accelerator.end_training()
     return True
 
 
 def export_last(config: Config) -> None:
-    """Export the last checkpoint of a run, which may be going on meanwhile. Raises InputError if it has none."""
+    """Export the last checkpoint of a run, which may be under way meanwhile. Raises InputError if it has none."""
     if not checkpoints.find_checkpoints(config.output):
         raise InputError(f"{config.output} holds no checkpoint yet; train until run.checkpoint_every steps are done.")
     accelerator = make_accelerator(config)
@@ -81,7 +81,7 @@ def export_last(config: Config) -> None:
 
 
 def export_folder(config: Config) -> Path:
-    """Where the export goes. Raises InputError if something else lies there, or a part that it shall hold is not there."""
+    """Where the export goes. Raises InputError if something else is there, or a part that belongs in it is missing."""
     if decoder := config.model.vae_temporal_decoder:
         frozen.check_temporal(Path(decoder))
     folder = Path(config.export.folder) if config.export.folder else config.output / "export"
@@ -167,8 +167,8 @@ def look(run: Run, pictures: list[validation.Picture]) -> None:
     run.accelerator.wait_for_everyone()
 
 
-def tell_bad_clips(run: Run) -> None:
-    """How many clips could not be used, where that was not told when the cache was made."""
+def log_bad_clips(run: Run) -> None:
+    """How many clips could not be used, where that was not reported when the cache was made."""
     if run.accelerator.is_main_process and not run.config.data.cache:
         BadClips(run.config.output / BAD_CLIPS).log_count()
 

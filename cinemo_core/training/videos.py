@@ -1,7 +1,7 @@
 """Clips out of video files: a folder of them, or a CSV or JSON-lines list with captions (`cinemo_core.media` says what is read).
 
 Of a video, `frames` frames are taken, every n-th one, n drawn from the interval of the configuration (paper sec. 4.1: 3 to
-10), from a start drawn too. The list lies in temporary files, so memory does not grow with the number of videos.
+10), from a start drawn too. The list is kept in temporary files, so memory does not grow with the number of videos.
 """
 
 import hashlib
@@ -102,7 +102,7 @@ def rows(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def folder_rows(folder: Path) -> Iterator[dict[str, Any]]:
-    """Videos below a folder, in order; the caption of a.mp4 is in a.txt. Size and time tell a file that was replaced."""
+    """Videos below a folder, in order; the caption of a.mp4 is in a.txt. A replaced file shows by its size and time."""
     for path in filter(is_video, files_below(folder)):
         text = path.with_suffix(".txt")
         caption = read_text(text).strip() if os.path.isfile(text) else ""

@@ -23,7 +23,7 @@ STAGES = {
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m cinemo_core.training.nano", description="Train nano anew. Stopped at any time, it goes on where it was."
+        prog="python -m cinemo_core.training.nano", description="Train nano from the start. Stopped at any time, the same command resumes."
     )
     parser.add_argument("output", type=Path, metavar="OUTPUT", help="folder for everything; OUTPUT/zooms/export is the checkpoint")
     parser.add_argument("--stages", nargs="+", choices=STAGES, default=list(STAGES), metavar="STAGE", help=f"of {', '.join(STAGES)}")
@@ -37,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     for stage in args.stages:
         recipe = args.output / f"{stage}.toml"
-        shutil.copyfile(Path(__file__).parent / recipe.name, recipe)  # paths in it are relative to where it lies
+        shutil.copyfile(Path(__file__).parent / recipe.name, recipe)  # paths in it are relative to its folder
         finished = run_stage(stage, recipe, args.processes)
         if finished.returncode:
             return finished.returncode

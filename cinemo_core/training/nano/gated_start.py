@@ -1,6 +1,6 @@
 """A start from scratch in which the network learns motion at its own size, at every noise level.
 
-The network shall give the noise e. With residual r, x = X_t - z0 = s r + q e, where s^2 is the product of (1 - beta) and
+The network is to give the noise e. With residual r, x = X_t - z0 = s r + q e, where s^2 is the product of (1 - beta) and
 s^2 + q^2 = 1. For residuals of deviation d, the best guess from x alone and what is left to learn are (arXiv 2206.00364, Table 1)
 
     e = a x - b F,    a = q / (s^2 d^2 + q^2),    b = s d / sqrt(s^2 d^2 + q^2),
@@ -13,7 +13,7 @@ the weights begin with, and hold, these parts; nothing is added to the network:
 3. The last feed-forward multiplies: gelu(g) - gelu(-g) = g, so two of its units give b F, two more (a - 1) x. What else the
    network could add to the noise is held at zero, so all that is learnt is F.
 4. The first transformer writes z0 and the size of x at each place into every frame: what moves is there to be moved, and
-   frame 0, where x is nothing, can be told from the others.
+   frame 0, where x is nothing, can be distinguished from the others.
 """
 
 import math
@@ -118,7 +118,7 @@ def level_features(unet: CinemoUNet, seed: int) -> tuple[Tensor, Tensor, Tensor,
 
 
 def read_level(held: Held, unet: CinemoUNet, block: Any, channels: int, seed: int) -> None:
-    """Part 2: each of the two groups behind those of X holds a gate, its negative and a constant when the last ResBlock is done."""
+    """Part 2: each of the two groups after those of X holds a gate, its negative and a constant when the last ResBlock is done."""
     first, second, biases, readings = level_features(unet, seed)
     n = LEVEL_CHANNELS
     own = slice(0, n)
@@ -161,7 +161,7 @@ def pass_group(held: Held, norm: Any, place: int) -> None:
 
 
 def take_first_frame(held: Held, transformer: Any, channels: int, kept: int) -> list[list[int]]:
-    """Token channels of a transformer: X_c, -X_c, -z0_c (by temporal attention), constants; then more, that its norms pass on alike.
+    """Token channels of a transformer: X_c, -X_c, -z0_c (by temporal attention), constants; more, so that norms scale all alike.
 
     kept: how many token channels in all the norms pass on. Returns the places of the first four.
     """
@@ -224,7 +224,7 @@ def write_first_frame(held: Held, transformer: Any, channels: int) -> None:
 
 
 def first_frame_channels(channels: int) -> list[int]:
-    """Of the outermost level, behind those of X and of the gates: z0, and the mean of x squared."""
+    """Of the outermost level, after those of X and of the gates: z0, and the mean of x squared."""
     first = GROUP * (max(gate_groups(channels)) + 1)
     return list(range(first, first + channels + 1))
 
@@ -294,7 +294,7 @@ def quiet(unet: CinemoUNet) -> None:
 
 @torch.no_grad()
 def look_at_the_past(unet: CinemoUNet) -> None:
-    """The second head of temporal attention begins with its eyes on the past, the nearer the more: so it can tell how long that is."""
+    """The second head of temporal attention begins by attending to the past, most to the nearest frames, so it can measure it."""
     for module in unet.modules():
         if isinstance(module, RelativePositionBias) and module.relative_attention_bias.weight.shape[1] > 1:
             past = torch.arange(NUM_BUCKETS // 2) * FADING

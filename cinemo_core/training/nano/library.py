@@ -58,7 +58,7 @@ class Library:
 
     @cached_property
     def training(self) -> list[Item]:
-        """What may be trained on: neither held out nor alike to what is."""
+        """What may be trained on: neither held out nor like something that is."""
         return [item for item in self.items if not item.held_out and item.name not in self.alike]
 
     @cached_property

@@ -46,7 +46,7 @@ PAIR, TURN = 3, 19.0  # the rotary pair whose angle grows to about 150 degrees o
 
 
 class Held:
-    """Values for some coordinates of parameters, which shall not train."""
+    """Values for some coordinates of parameters, which do not train."""
 
     def __init__(self) -> None:
         self.values: dict[nn.Parameter, Tensor] = {}
@@ -84,7 +84,7 @@ class Held:
 def pass_through(unet: CinemoUNet, subtract: bool = True) -> None:
     """Give these weights to a UNet whose blocks begin as identities, and hold them. Raises InputError as `check_sizes` does.
 
-    subtract: take z0 out; a network that learns the noise of the frames themselves shall not. Weight decay, which needs no
+    subtract: take z0 out; a network that learns the noise of the frames themselves must not. Weight decay, which needs no
     gradient, would still move what is held: train with 0.
     """
     check_sizes(unet)
@@ -166,7 +166,7 @@ def keep_constants_out(held: Held, unet: CinemoUNet, channels: int) -> None:
 
 
 def take_skip(held: Held, block: Any, channels: int) -> None:
-    """Step 2. The skip connection's channels come behind those from below."""
+    """Step 2. The skip connection's channels come after those from below."""
     mix = block.skip_connection
     below = mix.in_channels - NORM_GROUPS * GROUP
     for row in range(GROUP * channels):

@@ -3,7 +3,7 @@
 Template clips are adverts: some are real shots, others montages of many, text cards, or pictures that dissolve into each other.
 Stated rules, on small versions of the frames (values 0..1):
 
-- a hard cut: two frames differ by CUT in the mean and by CUT_RATIO times as much as the frames around, or they are hardly alike
+- a hard cut: two frames differ by CUT in the mean and by CUT_RATIO times as much as the frames around, or they have little in common
   (UNLIKE) and still differ by UNLIKE_RATIO times as much: fast motion changes much too, but evenly;
 - too short: fewer than SHORTEST frames are left between two cuts;
 - a montage: the clip has MONTAGE cuts or more;

@@ -15,7 +15,7 @@ from .library import Item
 from .procedural.dice import Dice
 
 LATENT = 8  # pixels
-# Width and height of a batch's views, and how often. Mixed, as one autoencoder shall serve every size.
+# Width and height of a batch's views, and how often. Mixed, as one autoencoder serves every size.
 SIZES = (
     ((96, 96), 6),
     ((128, 96), 3),
@@ -33,9 +33,9 @@ ZOOM_OUT = 0.75
 
 @dataclass(frozen=True)
 class Views:
-    """A batch. pictures: what is encoded, uint8 [b, 3, h, w]; wanted: what shall come back, uint8 [b, 3, h', w'].
+    """A batch. pictures: what is encoded, uint8 [b, 3, h, w]; wanted: what should come back, uint8 [b, 3, h', w'].
 
-    grid: where the places of the wanted latents lie in the encoded one, [b, h' / 8, w' / 8, 2] in -1..1, or None where they
+    grid: where the places of the wanted latents are in the encoded one, [b, h' / 8, w' / 8, 2] in -1..1, or None where they
     are the same. noise, like the wanted latents; levels [b] in 0..1.
     """
 

@@ -1,4 +1,4 @@
-"""The autoencoder's training: it learns, goes on exactly where it was stopped, and writes what loads with latents of unit size."""
+"""The autoencoder's training: it learns, resumes exactly where it was stopped, and writes what loads with latents of unit size."""
 
 import json
 
@@ -120,7 +120,7 @@ def test_each_latent_gets_noise_of_its_own_level():
         (("[32, 32, 32, 32]", "[32, 32, 32]"), "model.widths is .* expected a list of 4"),
     ],
 )
-def test_mistakes_are_told(tmp_path, change, message):
+def test_mistakes_are_reported(tmp_path, change, message):
     path = tmp_path / "recipe.toml"
     path.write_text(RECIPE.format(output="out", steps=1, every=1).replace(*change))
     with pytest.raises(InputError, match=message):

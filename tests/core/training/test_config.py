@@ -150,9 +150,9 @@ def test_the_page_gives_the_true_defaults(root):
     rows = dict(re.findall(r"^\| `([a-z_.]+)` \|(.*?)\|", page, re.MULTILINE))
     for section in fields(Config):
         for key in fields(section.type):
-            told = rows[f"{section.name}.{key.name}"].strip(" `")
+            written = rows[f"{section.name}.{key.name}"].strip(" `")
             if key.default is MISSING:
-                assert told == "", key.name
-            elif re.match(r'[\d\["]|true$|false$', told):
-                value = json.loads(told)
+                assert written == "", key.name
+            elif re.match(r'[\d\["]|true$|false$', written):
+                value = json.loads(written)
                 assert (tuple(value) if isinstance(value, list) else value) == key.default, key.name

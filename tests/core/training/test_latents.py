@@ -74,7 +74,7 @@ def clips_pixels(source, table, index):
     return source.clip(index, number(number(table["data"].get("seed", 0), "clip", index), 0)).frames
 
 
-def test_other_clips_are_encoded_anew(cached, encoded, table, videos, tmp_path):
+def test_other_clips_are_encoded_again(cached, encoded, table, videos, tmp_path):
     """Even where every key of the configuration is the same."""
     folder = tmp_path / "own"
     shutil.copytree(videos, folder)
@@ -113,7 +113,7 @@ def test_other_weights_have_another_cache(cached, table, vae_folder, tmp_path):
     assert cached().folder != before.folder
 
 
-def test_views_are_drawn_anew(cached, encoded):
+def test_views_are_drawn_again(cached, encoded):
     clips = cached(views=3)
     assert len(clips) == 15
     assert all(clips.clip(i, 0).caption == clips.clip(i + 5, 0).caption for i in range(5))

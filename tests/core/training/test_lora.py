@@ -1,4 +1,4 @@
-"""LoRA beside the layers of a UNet: no effect at first, only its own weights train, and a file by ComfyUI's names."""
+"""LoRA next to the layers of a UNet: no effect at first, only its own weights train, and a file by ComfyUI's names."""
 
 import pytest
 import torch

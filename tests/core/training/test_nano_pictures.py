@@ -45,7 +45,7 @@ def media(tmp_path, monkeypatch):
     return folder
 
 
-def test_the_held_out_fifth_is_told_by_name_alone():
+def test_the_held_out_fifth_is_known_by_name_alone():
     """By CRC-32, with a name whose sum is known (3421780262 for the digits, the check value of the standard): about a fifth."""
     assert not templates.is_held_out("123456789")  # ends in 2
     share = sum(templates.is_held_out(f"{i}.webp") for i in range(2000)) / 2000

@@ -183,7 +183,7 @@ def test_a_cinemo_checkpoint_starts_as_it_is(tmp_path):
     unet = filled().float()
     save_file(unet.state_dict(), tmp_path / "cinemo.safetensors")
     loaded = network.load(tmp_path / "cinemo.safetensors", motion_dim=256, seed=0)
-    # Not to the last bit: how a sum is split may depend on how its operands are aligned, and those in a mapped file may lie anywhere.
+    # Not to the last bit: how a sum is split may depend on how its operands are aligned, and those in a mapped file may be anywhere.
     assert loss_of(loaded).item() == pytest.approx(loss_of(unet).item(), rel=1e-5)
 
 

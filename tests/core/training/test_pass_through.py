@@ -64,7 +64,7 @@ def test_the_copy_is_held_and_all_else_trains():
     pass_through(unet)
     made = {name: tensor.clone() for name, tensor in unet.state_dict().items()}
     z0, _, noise, noisy = seen(300)
-    for _ in range(2):  # what begins at zero stops what lies before it in the first step
+    for _ in range(2):  # what begins at zero stops what is before it in the first step
         unet.zero_grad()
         frames = torch.cat([z0, noisy + z0], dim=1)
         out = unet(frames.flatten(0, 1), torch.full((16,), 300), torch.randn(1, 77, 32), torch.tensor([90]))
@@ -82,7 +82,7 @@ def test_the_copy_is_held_and_all_else_trains():
 
 
 def test_muon_leaves_the_copy_as_it_is():
-    """It makes a matrix of the gradient in which all directions are alike; rows of zeros stay so."""
+    """It makes a matrix of the gradient in which all directions are equal; rows of zeros stay so."""
     unet = network.from_scratch(CONFIG, 0)
     pass_through(unet)
     optimizers = make_optimizers(Optimizer(muon_rate=0.02, weight_decay=0.0), unet, torch.device("cpu"), (), network.matrices(unet))

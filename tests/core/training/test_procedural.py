@@ -48,11 +48,11 @@ def test_the_camera_goes_where_its_caption_says(caption):
     for seed in seeds:
         frames = to_uint8(camera(setting(seed)).paint(torch.arange(8.0), 0.5)).permute(0, 2, 3, 1).numpy()
         right += read_direction(frames, None) == direction_of(caption)
-    assert len(seeds) == 8 and right >= 6  # a texture may look alike farther on
+    assert len(seeds) == 8 and right >= 6  # a texture may look the same farther on
 
 
 def test_things_go_where_their_caption_says():
-    """What changes at the start lies where the thing stands then, what changes at the end where it stands by then."""
+    """What changes at the start is where the thing is then, what changes at the end where it is by then."""
     seen = set()
     for seed in range(12):
         scene = moving_thing(setting(seed))
@@ -115,6 +115,6 @@ def test_photographs_serve_as_backdrops(tmp_path):
     assert 0 < purple < 12
 
 
-def test_a_missing_folder_of_photographs_is_told(tmp_path):
+def test_a_missing_folder_of_photographs_is_reported(tmp_path):
     with pytest.raises(InputError, match=r"nowhere, which is not a folder; give one with pictures"):
         read_photographs(tmp_path / "nowhere")

@@ -58,7 +58,7 @@ def test_a_stopped_run_saves_and_goes_on(root, table, tmp_path):
     _, words = process.communicate(timeout=60)
     assert process.returncode == 1
     done = len(losses(tmp_path / "run"))
-    assert f"Stopped and saved at step {done}; start again to go on." in words
+    assert f"Stopped and saved at step {done}; run the same command to resume." in words
     assert "Traceback" not in words
     assert [p.name for p in (tmp_path / "run" / "checkpoints").iterdir()] == [f"step-{done:08}"]
     table["run"]["steps"] = done + 2
@@ -91,7 +91,7 @@ def test_the_export_holds_the_averaged_weights(table, to_config, tmp_path):
         assert train(to_config(with_output(table, tmp_path / str(ema))))
     key = "conv_out.weight"
     plain, averaged = (load_file(tmp_path / name / UNET)[key].float() for name in ("0.0", "0.999"))
-    # trained alike, but the average lags behind
+    # trained in the same way, but the average lags behind
     assert losses(tmp_path / "0.0") == losses(tmp_path / "0.999")
     assert 0 < averaged.norm() < 0.95 * plain.norm()
 
@@ -245,7 +245,7 @@ def test_validation_pictures(table, to_config, tmp_path, videos):
 
 
 def test_a_frozen_encoder_and_a_start_from_an_export(table, to_config, tmp_path):
-    """From a first run's checkpoint: the UNet goes on where it was, the text encoder stays as it is."""
+    """From a first run's checkpoint: the UNet continues where it was, the text encoder stays as it is."""
     assert train(to_config(table))
     first = Path(table["run"]["output"]) / "export"
     table["model"] |= {"start": str(first), "train_text_encoder": False}
@@ -353,7 +353,7 @@ def losses_in_both_precisions(table, to_config, tmp_path) -> tuple[list[dict], l
 
 
 def test_a_run_under_way_can_be_exported(table, to_config, tmp_path):
-    """From its last checkpoint, as if it had ended there; the run goes on as if nothing had happened."""
+    """From its last checkpoint, as if it had ended there; the run continues as if nothing had happened."""
     assert train(to_config(with_output(table, tmp_path / "short", steps=4)))
     assert train(to_config(with_output(table, tmp_path / "long")))
     run = with_output(table, tmp_path / "run")

@@ -21,8 +21,8 @@ def test_one_word_makes_a_difference_at_every_place(sizes):
     encoder = text.from_scratch(Text(**sizes).config(), 0, bag_of_words).eval()
     with torch.no_grad():
         left, right = text.encode(encoder, torch.stack([tokens(THE, CAMERA, PANS, LEFT), tokens(THE, CAMERA, PANS, RIGHT)]))
-    behind = slice(5, None)  # the places that follow the word; those before cannot know of it
-    share = (left - right).square().mean(1)[behind] / (left.square().mean(1) + right.square().mean(1))[behind]
+    after = slice(5, None)  # the places that follow the word; those before cannot know of it
+    share = (left - right).square().mean(1)[after] / (left.square().mean(1) + right.square().mean(1))[after]
     assert share.min() > 0.1
     assert left.square().mean().sqrt() == pytest.approx(3, rel=0.05)  # louder than the unit size of a norm's output
 

@@ -13,7 +13,7 @@ from .trainer import train
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m cinemo_core.training.nano.autoencoder",
-        description="Train a small autoencoder. A run that was stopped goes on from its last checkpoint.",
+        description="Train a small autoencoder. A stopped run resumes from its last checkpoint.",
     )
     parser.add_argument(
         "config", type=Path, metavar="CONFIG.toml", help="what to train, on what, and how; nano/autoencoder.toml is an example"

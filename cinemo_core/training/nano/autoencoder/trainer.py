@@ -1,4 +1,4 @@
-"""The run: views of scenes by position, so that a resumed run goes on exactly; accelerate places and scales it."""
+"""The run: views of scenes by position, so that a run resumes exactly; accelerate places and scales it."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -104,7 +104,7 @@ def train(config: AutoencoderConfig) -> Path:
 
 @torch.no_grad()
 def finish(vae: Any, config: AutoencoderConfig, photographs: Sequence[Tensor], device: torch.device, folder: Path) -> None:
-    """Scale the latents, write the folder, and beside it a picture of what comes back of scenes that were not trained on."""
+    """Scale the latents, write the folder, and next to it a picture of what comes back of scenes that were not trained on."""
     vae.eval()
     width, height = config.data.width, config.data.height
     views = [render_stills(TRAINING_SEEDS + i, width, height, VIEWS, photographs) for i in range(MEASURED)]
