@@ -6,6 +6,7 @@ from cinemo_pack.tests.workflows import (
     NAMES,
     NANO_BUNDLE,
     ROOT,
+    TITLES,
     as_twin,
     pack_inputs,
     read_twin,
@@ -100,7 +101,7 @@ SHOW_NODE = """([type, x, y]) => {
 }"""
 # Cards have a picture while they are in view.
 CARD_HAS_PICTURE = """name => {
-    const card = document.querySelector(`[data-testid="template-workflow-cinemo_${name}"]`)
+    const card = document.querySelector(`[data-testid="template-workflow-${name}"]`)
     card?.scrollIntoView({block: 'center'})
     const picture = card?.querySelector('img')
     return picture?.complete && picture.naturalWidth > 0
@@ -158,7 +159,7 @@ def photograph(page, server, name, folder):
     first = SHOWN_WITHOUT_RESULT.get(name, SHOWN_FROM.get(name))
     page.evaluate(SHOW_GROUPS, [SQUARE, first, name not in SHOWN_WITHOUT_RESULT])
     page.wait_for_timeout(3000)  # until videos show a picture
-    page.screenshot(path=folder / f"cinemo_{name}.jpg", type="jpeg", quality=80, clip=SQUARE)
+    page.screenshot(path=folder / f"{TITLES[name]}.jpg", type="jpeg", quality=80, clip=SQUARE)
     if name == "image_to_video":
         page.evaluate(SHOW_ALL, [WIDE["x"], WIDE["y"]])
         page.wait_for_timeout(3000)
@@ -235,11 +236,11 @@ def test_the_templates_are_shown_with_their_pictures(open_page, stock_files, tmp
     opened = open_page()
     page = opened.page
     page.evaluate("() => app.extensionManager.command.execute('Comfy.BrowseTemplates')")
-    page.get_by_placeholder("Search").last.fill("cinemo_")
+    page.get_by_placeholder("Search").last.fill("Cinemo")
     for name in NAMES:
-        page.wait_for_function(CARD_HAS_PICTURE, arg=name, polling=200)
+        page.wait_for_function(CARD_HAS_PICTURE, arg=TITLES[name], polling=200)
     page.screenshot(path=tmp_path / "templates.png")
-    page.get_by_test_id("template-workflow-cinemo_image_to_video").click()
+    page.get_by_test_id(f"template-workflow-{TITLES['image_to_video']}").click()
     page.wait_for_function("count => app.graph.nodes.length === count", arg=len(read_workflow("image_to_video")["nodes"]))
     assert about_the_pack(opened.errors) == []
 

@@ -4,7 +4,7 @@ import re
 
 import pytest
 from cinemo_pack.tests.comfyui import schemas
-from cinemo_pack.tests.workflows import NAMES, ROOT, pack_inputs
+from cinemo_pack.tests.workflows import NAMES, ROOT, TITLES, pack_inputs, path_of
 from PIL import Image
 
 PAGES = ROOT / "web" / "docs"
@@ -54,7 +54,7 @@ def test_the_page_is_what_a_person_needs(node):
 
 @every_node
 def test_the_page_names_workflows_that_show_the_node(node):
-    named = re.findall(r"\*cinemo_(\w+)\*", read(node))
-    shown = [name for name in NAMES if f'"type": "{node}"' in (ROOT / "workflows" / f"cinemo_{name}.json").read_text(encoding="utf-8")]
-    assert set(named) <= set(NAMES)
-    assert set(named) & set(shown) or not shown
+    named = set(re.findall(r"\*([^*]+ \([^*)]+\))\*", read(node)))
+    shown = {TITLES[name] for name in NAMES if f'"type": "{node}"' in path_of(name).read_text(encoding="utf-8")}
+    assert named <= set(TITLES.values())
+    assert named & shown or not shown

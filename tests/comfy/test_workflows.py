@@ -11,12 +11,14 @@ from cinemo_pack.tests.workflows import (
     NAMES,
     PUBLISHED_BUNDLE,
     ROOT,
+    TITLES,
     TWINS,
     VIRTUAL,
     WORKFLOWS,
     as_twin,
     frames_node,
     pack_inputs,
+    path_of,
     read_twin,
     read_workflow,
     switched_on,
@@ -217,25 +219,13 @@ def test_every_node_of_the_pack_is_shown():
 
 @every_workflow
 def test_the_thumbnail_is_a_small_picture(name):
-    content = (WORKFLOWS / f"cinemo_{name}.jpg").read_bytes()
+    content = path_of(name, ".jpg").read_bytes()
     assert len(content) < 100_000
     with Image.open(io.BytesIO(content)) as picture:
         assert picture.format == "JPEG" and min(picture.size) >= 400
 
 
 def test_workflow_thumbnail_and_twin_come_together():
-    assert set(NAMES) == {
-        "controlnet",
-        "custom_sampling",
-        "extend_video",
-        "first_and_last_frame",
-        "image_to_video",
-        "image_to_video_stock_ksampler",
-        "lora",
-        "match_motion",
-        "motion_transfer",
-        "video_editing",
-        "video_to_video",
-    }
     assert {path.stem for path in TWINS.glob("*.json")} == set(NAMES)
-    assert {path.stem for path in WORKFLOWS.glob("*.jpg")} == {path.stem for path in WORKFLOWS.glob("*.json")}
+    for suffix in (".json", ".jpg"):
+        assert {path.stem for path in WORKFLOWS.glob(f"*{suffix}")} == set(TITLES.values())

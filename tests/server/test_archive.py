@@ -18,7 +18,7 @@ import pathspec
 import pytest
 from cinemo_pack.tests import drawn
 from cinemo_pack.tests.hub import Hub
-from cinemo_pack.tests.workflows import NAMES, NANO_BUNDLE, PUBLISHED_BUNDLE, frames_node, pack_inputs
+from cinemo_pack.tests.workflows import NANO_BUNDLE, PUBLISHED_BUNDLE, TITLES, frames_node, pack_inputs
 from cinemo_pack.tools import server as server_module
 from cinemo_pack.tools.client import Client, WorkflowError
 from cinemo_pack.tools.server import Server
@@ -154,10 +154,10 @@ def test_it_works_in_a_fresh_comfyui_and_leaves_nothing_behind(archive, base, co
         client = Client(running.url)
         ours = {name for name, node in client.get("/object_info").items() if node["python_module"] == f"custom_nodes.{FOLDER}"}
         assert ours == set(pack_inputs())
-        assert sorted(client.get("/workflow_templates")[FOLDER]) == [f"cinemo_{name}" for name in NAMES]
-        for name in NAMES:
-            with urlopen(f"{running.url}/api/workflow_templates/{FOLDER}/cinemo_{name}.jpg") as response:
-                assert response.read() == (root / "workflows" / f"cinemo_{name}.jpg").read_bytes()
+        assert sorted(client.get("/workflow_templates")[FOLDER]) == sorted(TITLES.values())
+        for title in TITLES.values():
+            with urlopen(f"{running.url}/api/workflow_templates/{FOLDER}/{quote(title)}.jpg") as response:
+                assert response.read() == (root / "workflows" / f"{title}.jpg").read_bytes()
         for node in ours:
             with urlopen(f"{running.url}/extensions/{quote(FOLDER)}/docs/{node}.md") as response:
                 assert response.read() == (root / "web" / "docs" / f"{node}.md").read_bytes()

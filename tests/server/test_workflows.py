@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
+from urllib.parse import quote
 from urllib.request import urlopen
 
 import av
@@ -14,10 +15,11 @@ from cinemo_pack.tests.workflows import (
     EXTRA,
     NAMES,
     ROOT,
-    WORKFLOWS,
+    TITLES,
     as_twin,
     frames_node,
     pack_inputs,
+    path_of,
     read_workflow,
     switched_on,
     to_prompt,
@@ -280,9 +282,10 @@ def content(server: Server, path: str) -> bytes:
 
 
 def test_the_templates_and_help_pages_are_served(client, server):
-    assert sorted(client.get("/workflow_templates")["cinemo"]) == [f"cinemo_{name}" for name in NAMES]
-    for name in NAMES:
-        assert client.get(f"/api/workflow_templates/cinemo/cinemo_{name}.json") == read_workflow(name)
-        assert content(server, f"/api/workflow_templates/cinemo/cinemo_{name}.jpg") == (WORKFLOWS / f"cinemo_{name}.jpg").read_bytes()
+    assert sorted(client.get("/workflow_templates")["cinemo"]) == sorted(TITLES.values())
+    for name, title in TITLES.items():
+        address = f"/api/workflow_templates/cinemo/{quote(title)}"
+        assert client.get(f"{address}.json") == read_workflow(name)
+        assert content(server, f"{address}.jpg") == path_of(name, ".jpg").read_bytes()
     for node in pack_inputs():
         assert content(server, f"/extensions/cinemo/docs/{node}.md") == (ROOT / "web" / "docs" / f"{node}.md").read_bytes()

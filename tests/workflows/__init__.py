@@ -1,8 +1,8 @@
 """The published workflows, their twins in API format in this folder, and the way from one to the other.
 
-`workflows/cinemo_NAME.json` is what people open; NAME.json is the same graph as a program sends it. A twin differs in two
-things only: it names nano, the checkpoint that comes with the pack, also where the workflow names the published one, and it
-saves the frames as images too, so that they can be looked at without a video codec's losses.
+`workflows/TITLE.json` is what people open; NAME.json, with a name of `TITLES`, is the same graph as a program sends it. A twin
+differs in two things only: it names nano, the checkpoint that comes with the pack, also where the workflow names the published
+one, and it saves the frames as images too, so that they can be looked at without a video codec's losses.
 
 After a change to a workflow: save it in the frontend, change its twin, and renew its picture with `python dev.py test
 tests/browser --thumbnails`.
@@ -19,7 +19,21 @@ from cinemo_pack.tests.comfyui import schemas
 ROOT = Path(__file__).resolve().parents[2]
 WORKFLOWS = ROOT / "workflows"
 TWINS = Path(__file__).parent
-NAMES = sorted(path.stem.removeprefix("cinemo_") for path in WORKFLOWS.glob("*.json"))
+# The frontend's search forgives no name that begins after about thirty letters, so titles are short.
+TITLES = {
+    "image_to_video": "Animate an image (Cinemo)",
+    "image_to_video_stock_ksampler": "Animate with KSampler (Cinemo)",
+    "custom_sampling": "Custom sampling (Cinemo)",
+    "controlnet": "Use a ControlNet (Cinemo)",
+    "extend_video": "Make a longer video (Cinemo)",
+    "first_and_last_frame": "First and last frame (Cinemo)",
+    "lora": "Use a LoRA (Cinemo)",
+    "match_motion": "Match the motion (Cinemo)",
+    "motion_transfer": "Transfer the motion (Cinemo)",
+    "video_editing": "Edit a video (Cinemo)",
+    "video_to_video": "Change a video (Cinemo)",
+}
+NAMES = sorted(TITLES)
 
 PUBLISHED_BUNDLE = "Cinemo"  # the folder's name that the notes of the workflows tell people to use
 NANO_BUNDLE = included.NAME
@@ -73,9 +87,14 @@ class Input(NamedTuple):
     advanced: bool
 
 
+def path_of(name: str, suffix: str = ".json") -> Path:
+    """The workflow, or its picture."""
+    return WORKFLOWS / (TITLES[name] + suffix)
+
+
 def read_workflow(name: str) -> dict[str, Any]:
     """The workflow in UI format."""
-    return json.loads((WORKFLOWS / f"cinemo_{name}.json").read_text(encoding="utf-8"))
+    return json.loads(path_of(name).read_text(encoding="utf-8"))
 
 
 def read_twin(name: str) -> dict[str, dict[str, Any]]:
