@@ -60,12 +60,12 @@ class Finding(NamedTuple):
 
 
 class Watch(TorchDispatchMode):
-    """The GPU is there within this mode; `found` has what was noted. in_step: whether one evaluation of the model is under way."""
+    """The GPU is there within this mode; `found` has what was noted. steps: evaluations of the model so far."""
 
     def __init__(self):
         super().__init__()
         self.found: list[Finding] = []
-        self.in_step = False
+        self.in_step, self.steps = False, 0
 
     def __torch_dispatch__(self, function, types, arguments=(), options=None):
         options = options or {}
@@ -79,7 +79,7 @@ class Watch(TorchDispatchMode):
 
     def step(self, executor, *arguments, **options):
         """A wrapper of ComfyUI's around an evaluation of the model."""
-        self.in_step = True
+        self.in_step, self.steps = True, self.steps + 1
         try:
             return executor(*arguments, **options)
         finally:
