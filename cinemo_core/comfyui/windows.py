@@ -25,6 +25,11 @@ def frame_indices(x: torch.Tensor, clips: int, clip_frames: int, z0: torch.Tenso
     return range(clip_frames) if window is None else window
 
 
+def pick_frames(clips: torch.Tensor, indices: Sequence[int]) -> torch.Tensor:
+    """These frames of each clip, [clips, f, ...]. One by one: a list of indices would be copied to the GPU, and the copy waits."""
+    return torch.stack([clips[:, index] for index in indices], dim=1)
+
+
 def told_window(transformer_options: dict) -> list[int] | None:
     """The frames of the window at hand, None where there is no window: core's record of it, or that of AnimateDiff-Evolved."""
     theirs = transformer_options.get("ad_params", {}).get("sub_idxs")

@@ -17,7 +17,7 @@ half = lambda done, total: die() if done > total / 2 else None
 convert(folder / "source.safetensors", folder / "saved" / "unet.safetensors", torch.bfloat16, True, half)
 """
 EXPORT = """
-from cinemo_pack.cinemo_core.training.autoencoder import network
+from cinemo_pack.cinemo_core.training.nano.autoencoder import network
 network.json.dumps = die  # the weights are written, their configuration is not
 network.write_vae(network.make_vae(network.VAEConfig((32, 32, 32, 32), 1, temporal=False), 0), folder / "saved", network.torch.float16)
 """

@@ -119,7 +119,9 @@ class CinemoModel(comfy.model_base.BaseModel):
             residual.flatten(0, 1), t, c_concat, c_crossattn, control, transformer_options, z0=z0, motion_ids=motion_ids, **kwargs
         )
         denoised = denoised.unflatten(0, (clips, -1))[:, -frames.shape[1] :] + z0[:, None]
-        denoised[:, [i for i, index in enumerate(indices) if index == 0]] = z0[:, None]  # a looped window may hold it anywhere
+        for i, index in enumerate(indices):  # one by one: a list of indices would be copied to the GPU
+            if index == 0:  # a looped window may hold it anywhere
+                denoised[:, i] = z0
         return denoised.flatten(0, 1)
 
     def process_latent_out(self, latent):

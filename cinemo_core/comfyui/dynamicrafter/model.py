@@ -24,7 +24,7 @@ from ..description import FamilyDescription
 from ..outcome import check_sampled
 from ..rows import CONDClip, CONDRow
 from ..text import set_text
-from ..windows import frame_indices
+from ..windows import frame_indices, pick_frames
 from .conditioning import IMAGE_KEY, check_image_condition
 from .model_sampling import DynamiCrafterSampling
 
@@ -101,8 +101,8 @@ class DynamiCrafterModel(comfy.model_base.BaseModel):
         clips, clip_frames = image_latents.shape[:2]
         indices = list(frame_indices(x, clips, clip_frames, image_latents[:, 0], transformer_options))
         if indices != list(range(clip_frames)):
-            image_latents = image_latents[:, indices]
-            image_tokens = image_tokens[:, indices] if image_tokens.ndim == 4 else image_tokens
+            image_latents = pick_frames(image_latents, indices)
+            image_tokens = pick_frames(image_tokens, indices) if image_tokens.ndim == 4 else image_tokens
         if image_tokens.ndim == 4:
             image_tokens = image_tokens.flatten(0, 1)  # b f l d -> b*f l d
         latents = image_latents.flatten(0, 1)

@@ -1,6 +1,7 @@
 """Positions of frames: rotary angles and T5 relative-position buckets.
 
-Pure functions; the numbers follow the official code (github.com/maxin-cn/Cinemo) and LaVie (arXiv 2309.15103).
+Pure functions; the numbers follow the official code (github.com/maxin-cn/Cinemo) and LaVie (arXiv 2309.15103). All tables are
+computed on the device that uses them: a copy to a GPU, however small, would wait for the work that is queued there.
 """
 
 from collections.abc import Iterable
@@ -37,34 +38,41 @@ def rotary_matrices(frames: int, head_dim: int, device: torch.device | None = No
     """
     angles = torch.arange(frames, dtype=torch.float32, device=device)[:, None] * rotary_frequencies(device)
     cos, sin = angles.cos(), angles.sin()
-    even, odd = range(0, ROTARY_DIM, 2), range(1, ROTARY_DIM, 2)
     matrices = torch.eye(head_dim, device=device).repeat(frames, 1, 1)
-    matrices[:, even, even] = matrices[:, odd, odd] = cos
-    matrices[:, even, odd] = sin
-    matrices[:, odd, even] = -sin
+    same, above, below = (matrices.diagonal(offset, dim1=1, dim2=2)[:, :ROTARY_DIM] for offset in (0, 1, -1))
+    same[:, 0::2] = same[:, 1::2] = cos  # (2k, 2k) and (2k + 1, 2k + 1)
+    above[:, 0::2] = sin  # (2k, 2k + 1)
+    below[:, 0::2] = -sin  # (2k + 1, 2k)
     return matrices
 
 
-def relative_position_bucket(distance: int) -> int:
-    """Bucket of a signed frame distance (key minus query): T5, bidirectional (arXiv 1910.10683, sec. 2.1).
+def relative_position_buckets(distance: Tensor) -> Tensor:
+    """Buckets of signed frame distances (key minus query), int64: T5, bidirectional (arXiv 1910.10683, sec. 2.1).
 
-    Half of the buckets serve each direction; of those, half are exact and half logarithmic up to MAX_DISTANCE. The
-    logarithm is compared in integers, so no rounding decides a bucket.
+    Half of the buckets serve each direction; of those, half are exact and half logarithmic up to MAX_DISTANCE.
     """
     per_direction = NUM_BUCKETS // 2
     exact = per_direction // 2
-    offset = per_direction if distance > 0 else 0
-    d = abs(distance)
-    if d < exact:
-        return offset + d
-    # floor(exact * log(d / exact) / log(MAX_DISTANCE / exact)) >= k  <=>  (d / exact)^exact >= (MAX_DISTANCE / exact)^k
-    passed = sum(d**exact * exact**k >= exact**exact * MAX_DISTANCE**k for k in range(1, exact))
-    return offset + exact + passed
+    d = distance.abs()
+    bucket = (distance > 0) * per_direction + d.clamp(max=exact)
+    for start in logarithmic_starts(exact):
+        bucket = bucket + (d >= start)
+    return bucket
+
+
+def logarithmic_starts(exact: int) -> list[int]:
+    """The least distance in each logarithmic bucket after the first; compared in integers, so no rounding decides a bucket.
+
+    floor(exact * log(d / exact) / log(MAX_DISTANCE / exact)) >= k  <=>  (d / exact)^exact >= (MAX_DISTANCE / exact)^k
+    """
+    return [
+        next(d for d in range(exact, MAX_DISTANCE + 1) if d**exact * exact**k >= exact**exact * MAX_DISTANCE**k) for k in range(1, exact)
+    ]
 
 
 def temporal_positions(frames: int, head_dims: Iterable[int], dtype: torch.dtype, device: torch.device) -> TemporalPositions:
     """Positions 0..frames-1 for heads of these widths; the angles are computed in float32, only their cosines and sines take `dtype`."""
     rotations = {head_dim: rotary_matrices(frames, head_dim, device).to(dtype) for head_dim in set(head_dims)}
-    by_distance = [relative_position_bucket(d) for d in range(1 - frames, frames)]
-    buckets = torch.tensor([by_distance[frames - 1 - query :][:frames] for query in range(frames)], device=device)
+    index = torch.arange(frames, device=device)
+    buckets = relative_position_buckets(index[None, :] - index[:, None])
     return TemporalPositions(rotations, buckets)

@@ -4,37 +4,30 @@ Every batch is made from its number alone, so a run that was stopped resumes exa
 """
 
 import argparse
-import logging
 import sys
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from ...errors import CinemoError
 from ...models.cinemo.config import CinemoConfig
 from ...models.cinemo.schedule import alphas_cumprod
 from ...models.sd_unet.blocks import ResBlock
 from .. import network, objective, text
-from ..batches import Positions
-from ..checkpoints import Progress, find_checkpoints, save_checkpoint
 from ..config import Optimizer, Text, key, read_toml
 from ..frozen import Tokenizer
-from ..logs import LossLog, check_loss
-from ..optimiser import Slowed, make_ema, make_optimizers
-from ..precision import mixed_precision
+from ..optimiser import Slowed, make_optimizers
 from ..seeds import number
-from ..trainer import stop_signals
 from .bag_of_words import bag_of_words
 from .camera_clips import CameraClip, Still, clip_of, draw_clip, read_stills
 from .gated_start import gated_start, gates
+from .loop import LoopRun, make_accelerator, make_loop
 from .moves import WAYS, Move, latent_clip
 from .procedural.dice import Dice
-from .rates import Rates, share_of_rate
 
 WATCHED = (981, 900, 700, 500, 300)  # timesteps
 FRAMES = 16
@@ -87,23 +80,11 @@ class UNetSizes:
 
 
 @dataclass(frozen=True)
-class MotionRun:
-    output: str = key(path=True)
-    steps: int = key(low=1)
-    seed: int = key(0, low=0)
-    decay: float = key(0.25, low=0.0, high=1.0)
-    precision: str = key("bf16", choices=("no", "bf16"))
-    log_every: int = key(20, low=1)
-    validate_every: int = key(250, low=1)
-    minutes: float = key(10.0, low=0.0)
-
-
-@dataclass(frozen=True)
 class MotionConfig:
     """A whole run. tokenizer: as model.tokenizer of the trainer's."""
 
     data: Motion
-    run: MotionRun
+    run: LoopRun
     tokenizer: str = key("", path=True)
     unet: UNetSizes = field(default_factory=UNetSizes)
     text: Text = field(default_factory=Text)
@@ -233,66 +214,26 @@ def warped(clip: CameraClip) -> Tensor:
 
 def train(config: MotionConfig) -> bool:
     """Train, from the last checkpoint if there is one. Returns whether the run is finished."""
-    from accelerate import Accelerator
-
-    options, output = config.run, Path(config.run.output)
-    accelerator = Accelerator(mixed_precision=mixed_precision(options.precision), step_scheduler_with_optimizer=False)
+    options = config.run
+    accelerator = make_accelerator(options)
     tokenizer = Tokenizer(config.tokenizer)
     encoder = text.from_scratch(config.text.config(), number(options.seed, "text"), bag_of_words)
     unet = network.from_scratch(config.unet.config(config.text.width), number(options.seed, "unet"))
     gated_start(unet, number(options.seed, "level") % 1000)
     keep_embeddings_exact(unet)
     trainee = MotionTrainee(unet, encoder)
-    optimizers = make_optimizers(
-        config.optimizer, trainee, accelerator.device, [Slowed(encoder, config.optimizer.text_rate)], network.matrices(unet)
-    )
-    progress = Progress()
-    prepared, *optimizers = accelerator.prepare(trainee, *optimizers)
-    rates = Rates(optimizers)
-    parameters = [p for p in prepared.parameters() if p.requires_grad]
-    ema = make_ema(config.optimizer.ema, parameters, accelerator)
-    accelerator.register_for_checkpointing(progress, *([ema] if ema else []))
-    if found := find_checkpoints(output):
-        accelerator.load_state(str(found[-1]))
-    output.mkdir(parents=True, exist_ok=True)
-    log = LossLog(output)
-    log.resume(progress.step)
+    slowed = [Slowed(encoder, config.optimizer.text_rate)]
+    optimizers = make_optimizers(config.optimizer, trainee, accelerator.device, slowed, network.matrices(unet))
+    loop = make_loop(options, config.optimizer, accelerator, trainee, optimizers)
     held_out = read_stills(Path(config.data.held_out))
 
-    batches = MotionBatches(read_stills(Path(config.data.train)), config.data, options.seed)
-    saved, sums, counted = time.monotonic(), {"loss": 0.0, "error": 0.0, "energy": 0.0}, 0
-    with stop_signals() as stop:
-        for batch in DataLoader(batches, batch_size=None, sampler=Positions(progress.step, options.steps)):
-            rates.set(share_of_rate(progress.step, options.steps, config.optimizer.warmup, options.decay))
-            with accelerator.autocast():
-                out = prepared(batch.latents, batch.noise, batch.timesteps, batch.motion_ids, tokenizer(batch.captions))
-            accelerator.backward(out["loss"])
-            accelerator.clip_grad_norm_(parameters, config.optimizer.clip_norm or float("inf"))
-            for optimizer in optimizers:
-                optimizer.step()
-                optimizer.zero_grad()
-            if ema:
-                ema.step(parameters)
-            progress.step += 1
-            sums, counted = {name: value + out[name].item() for name, value in sums.items()}, counted + 1
-            if progress.step % options.log_every == 0:
-                check_loss(sums["loss"], progress.step)
-                log.add(step=progress.step, cpu=time.process_time(), wall=time.time(), **{name: v / counted for name, v in sums.items()})
-                sums, counted = dict.fromkeys(sums, 0.0), 0
-            if stop.asked or progress.step == options.steps or time.monotonic() - saved > 60 * options.minutes:
-                save_checkpoint(accelerator, output, progress.step, 2)
-                saved = time.monotonic()
-            if stop.asked:
-                logging.warning("Stopped and saved at step %d; the same command resumes.", progress.step)
-                return progress.step == options.steps
-            if progress.step % options.validate_every == 0 or progress.step == options.steps:
-                if ema:
-                    ema.store(parameters)
-                    ema.copy_to(parameters)
-                log.add(step=progress.step, explained=explained(unet, encoder, tokenizer, held_out, config.data))  # type: ignore[arg-type]
-                if ema:
-                    ema.restore(parameters)
-    return True
+    def forward(batch: Examples) -> dict[str, Tensor]:
+        return loop.prepared(batch.latents, batch.noise, batch.timesteps, batch.motion_ids, tokenizer(batch.captions))
+
+    def look() -> dict[str, Any]:
+        return {"explained": explained(unet, encoder, tokenizer, held_out, config.data)}
+
+    return loop.run(MotionBatches(read_stills(Path(config.data.train)), config.data, options.seed), forward, look)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -6,9 +6,7 @@ a picture, shifted by parts of a latent or scaled, shall decode to the shifted o
 
 import argparse
 import json
-import logging
 import sys
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,26 +14,20 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
 from ...errors import CinemoError
 from ...files.checkpoint import read_state_dict
 from ...files.folder import find_weights
 from ...media.pictures import cover
-from ..batches import Positions
-from ..checkpoints import Progress, find_checkpoints, save_checkpoint
 from ..config import Optimizer, key, read_toml
 from ..group_norm import use_fast_norms
-from ..logs import LossLog, check_loss
-from ..optimiser import make_ema, make_optimizer
-from ..precision import mixed_precision
+from ..optimiser import make_optimizer
 from ..seeds import number
-from ..trainer import stop_signals
 from .autoencoder.config import Network
 from .autoencoder.network import PATCH, RGB_OF_LATENT, make_vae, measure_scale, psnr, set_scale, side_by_side, write_vae
 from .grow import grow
 from .library import Item, Library
-from .rates import Rates, share_of_rate
+from .loop import LoopRun, make_accelerator, make_loop
 from .views import ViewBatches, Views
 
 MEASURED_AT = 192
@@ -58,16 +50,10 @@ class Losses:
 
 
 @dataclass(frozen=True)
-class SharpRun:
-    output: str = key(path=True)
-    steps: int = key(low=1)
+class SharpRun(LoopRun):
+    """pixels: of the pictures of a step together."""
+
     pixels: int = key(65536, low=4096)
-    decay: float = key(0.25, low=0.0, high=1.0)
-    seed: int = key(0, low=0)
-    precision: str = key("bf16", choices=("no", "bf16"))
-    log_every: int = key(20, low=1)
-    validate_every: int = key(250, low=1)
-    minutes: float = key(10.0, low=0.0)
 
 
 @dataclass(frozen=True)
@@ -138,10 +124,8 @@ def start_vae(config: SharpConfig) -> Any:
 
 def train(config: SharpConfig) -> bool:
     """Train, from the last checkpoint if there is one; write the folder `vae` when finished. Returns whether it is."""
-    from accelerate import Accelerator
-
-    options, output = config.run, Path(config.run.output)
-    accelerator = Accelerator(mixed_precision=mixed_precision(options.precision), step_scheduler_with_optimizer=False)
+    options = config.run
+    accelerator = make_accelerator(options)
     library = Library(Path(config.library))
     vae = start_vae(config)
     use_fast_norms(vae)
@@ -149,67 +133,29 @@ def train(config: SharpConfig) -> bool:
     network = Equivariant(vae, config.loss)
     for layer in (vae.quant_conv, vae.post_quant_conv):
         layer.requires_grad_(False)
-    parameters = [p for p in network.parameters() if p.requires_grad]
-    optimizer, progress = make_optimizer(config.optimizer, network, accelerator.device), Progress()
-    prepared, optimizer = accelerator.prepare(network, optimizer)
-    rates = Rates([optimizer])
-    ema = make_ema(config.optimizer.ema, parameters, accelerator)
-    accelerator.register_for_checkpointing(progress, *([ema] if ema else []))
-    if found := find_checkpoints(output):
-        accelerator.load_state(str(found[-1]))
-    output.mkdir(parents=True, exist_ok=True)
-    log = LossLog(output)
-    log.resume(progress.step)
+    loop = make_loop(options, config.optimizer, accelerator, network, [make_optimizer(config.optimizer, network, accelerator.device)])
 
-    def look() -> None:
-        if ema:
-            ema.store(parameters)
-            ema.copy_to(parameters)
+    def look() -> dict[str, Any]:
         with accelerator.autocast():
             value, shown = held_out_psnr(vae, library.held_out_stills)
-        shown.save(output / f"held-out-{progress.step:06}.png")
-        log.add(step=progress.step, held_out_psnr=value)
-        if ema:
-            ema.restore(parameters)
+        shown.save(loop.output / f"held-out-{loop.progress.step:06}.png")
+        return {"held_out_psnr": value}
 
-    loader = DataLoader(
-        ViewBatches(library.training, options.pixels, options.seed), batch_size=None, sampler=Positions(progress.step, options.steps)
-    )
-    saved = time.monotonic()
-    sums, counted = {"loss": 0.0, "psnr": 0.0, "apart": 0.0}, 0
-    with stop_signals() as stop:
-        for views in loader:
-            rates.set(share_of_rate(progress.step, options.steps, config.optimizer.warmup, options.decay))
-            with accelerator.autocast():
-                out = prepared(views)
-            accelerator.backward(out["loss"])
-            accelerator.clip_grad_norm_(parameters, config.optimizer.clip_norm or float("inf"))
-            optimizer.step()
-            optimizer.zero_grad()
-            if ema:
-                ema.step(parameters)
-            progress.step += 1
-            sums, counted = {name: value + out[name].item() for name, value in sums.items()}, counted + 1
-            if progress.step % options.log_every == 0:
-                check_loss(sums["loss"], progress.step)
-                log.add(step=progress.step, cpu=time.process_time(), wall=time.time(), **{name: v / counted for name, v in sums.items()})
-                sums, counted = dict.fromkeys(sums, 0.0), 0
-            if stop.asked or progress.step == options.steps or time.monotonic() - saved > 60 * options.minutes:
-                save_checkpoint(accelerator, output, progress.step, 2)
-                saved = time.monotonic()
-            if stop.asked:
-                logging.warning("Stopped and saved at step %d; the same command resumes.", progress.step)
-                return progress.step == options.steps
-            if progress.step % options.validate_every == 0 or progress.step == options.steps:
-                look()
-    if ema:
-        ema.copy_to(parameters)
-    with torch.no_grad():
-        stills = torch.stack([cover(picture(item), MEASURED_AT, MEASURED_AT) for item in library.training if item.frames == 1][:64])
-        set_scale(vae, measure_scale(vae, as_input(stills)))
+    if not loop.run(ViewBatches(library.training, options.pixels, options.seed), loop.prepared, look):
+        return False
+    if loop.ema:
+        loop.ema.copy_to(loop.parameters)
+    finish(vae, library, loop.output)
+    return True
+
+
+@torch.no_grad()
+def finish(vae: Any, library: Library, output: Path) -> None:
+    """Scale the latents, write the folder `vae`, and then how good it is."""
+    stills = torch.stack([cover(picture(item), MEASURED_AT, MEASURED_AT) for item in library.training if item.frames == 1][:64])
+    set_scale(vae, measure_scale(vae, as_input(stills)))
     write_vae(vae.to(memory_format=torch.contiguous_format), output / "vae", torch.float16)
     (output / "finished.json").write_text(json.dumps({"held_out_psnr": held_out_psnr(vae, library.held_out_stills)[0]}) + "\n")
-    return True
 
 
 @torch.no_grad()

@@ -9,6 +9,7 @@ from cinemo_pack.cinemo_core.comfyui.description import FamilyDescription
 from cinemo_pack.cinemo_core.models import families
 from cinemo_pack.cinemo_core.models.family import Family
 from cinemo_pack.tests.comfy.families import cinemo, dynamicrafter, toy
+from cinemo_pack.tests.comfy.families.walks import Walk
 from safetensors.torch import save_file
 
 EXAMPLES: dict[str, ModuleType] = {"Cinemo": cinemo, "DynamiCrafter": dynamicrafter, "Toy": toy}
@@ -16,7 +17,8 @@ EXAMPLES: dict[str, ModuleType] = {"Cinemo": cinemo, "DynamiCrafter": dynamicraf
 
 @dataclass(frozen=True)
 class Example:
-    """A family, how ComfyUI runs it, and the module of this folder with `CONFIG`, `weights()` and `condition(frames, h, w)`."""
+    """A family, how ComfyUI runs it, and the module of this folder with `CONFIG`, `weights()`, `condition(frames, h, w)`
+    and WALKS, what it can do (see `walks`)."""
 
     family: Family
     description: type[FamilyDescription]
@@ -39,3 +41,11 @@ def example(request) -> Example:
     """Each family in turn. One without an example here fails."""
     family = next(family for family in families.FAMILIES if family.name == request.param)
     return Example(family, native.description_of(family), EXAMPLES[family.name])
+
+
+@pytest.fixture(params=[(name, walk) for name, small in EXAMPLES.items() for walk in small.WALKS], ids="-".join)
+def walk(request) -> tuple[Example, Walk]:
+    """Everything that a family can do, with the family."""
+    name, walk = request.param
+    family = next(family for family in families.FAMILIES if family.name == name)
+    return Example(family, native.description_of(family), EXAMPLES[name]), EXAMPLES[name].WALKS[walk]

@@ -5,6 +5,8 @@ from cinemo_pack.cinemo_core.comfyui.dynamicrafter.conditioning import ImageCond
 from cinemo_pack.cinemo_core.models.dynamicrafter.config import DynamiCrafterConfig
 from cinemo_pack.cinemo_core.models.dynamicrafter.family import DYNAMICRAFTER
 from cinemo_pack.cinemo_core.models.dynamicrafter.resampler import ResamplerConfig
+from cinemo_pack.tests.comfy.families import walks
+from cinemo_pack.tests.comfy.families.walks import FRAMES, HEIGHT, WIDTH, Setting, Walk
 from cinemo_pack.tests.drawn import draw
 
 CONFIG = DynamiCrafterConfig(
@@ -29,12 +31,18 @@ def weights() -> dict[str, torch.Tensor]:
     return {name: draw(name, shape) for name, shape in DYNAMICRAFTER.shapes(CONFIG).items()}
 
 
-def condition(frames: int, height: int, width: int) -> tuple[list, list]:
+def condition(frames: int, height: int, width: int, device: torch.device | str = "cpu") -> tuple[list, list]:
     generator = torch.Generator().manual_seed(5)
     latents = torch.randn(1, 4, height, width, generator=generator).expand(frames, -1, -1, -1)
     towers = torch.randn(2, 1, TOWER_TOKENS, CONFIG.projector.image_dim, generator=generator)
     texts = torch.randn(2, 1, 7, CONFIG.context_dim, generator=generator)
-    positive, negative = (
-        attach_image(ImageCondition(latents, tower, 24), [[text, {}]])[0] for tower, text in zip(towers, texts, strict=True)
-    )
+    images = [ImageCondition(latents.to(device), tower.to(device), 24) for tower in towers]
+    positive, negative = (attach_image(image, [[text, {}]])[0] for image, text in zip(images, texts, strict=True))
     return positive, negative
+
+
+def stock_sampling(model, setting: Setting) -> torch.Tensor:
+    return walks.stock_sampling(model, *condition(FRAMES, HEIGHT, WIDTH, setting.device), setting)
+
+
+WALKS: dict[str, Walk] = {"stock sampling": stock_sampling}

@@ -20,6 +20,8 @@ from cinemo_pack.cinemo_core.models.sd_unet.keys import SENSITIVE, without_prefi
 from cinemo_pack.cinemo_core.models.sd_unet.skeleton import tensor_shapes
 from cinemo_pack.cinemo_core.models.sd_unet.step import Step
 from cinemo_pack.cinemo_core.models.sd_unet.unet import Layers, SDUNet, begin, embedding, head, patch_embedding
+from cinemo_pack.tests.comfy.families import walks
+from cinemo_pack.tests.comfy.families.walks import FRAMES, HEIGHT, WIDTH, Setting, Walk
 from torch import nn
 
 MARK = "toy_scale.weight"
@@ -133,3 +135,10 @@ def condition(frames: int, height: int, width: int) -> tuple[list, list]:
     generator = torch.Generator().manual_seed(5)
     positive, negative = torch.randn(2, 1, 7, CONFIG.context_dim, generator=generator)
     return [[positive, {}]], [[negative, {}]]
+
+
+def stock_sampling(model, setting: Setting) -> torch.Tensor:
+    return walks.stock_sampling(model, *condition(FRAMES, HEIGHT, WIDTH), setting)
+
+
+WALKS: dict[str, Walk] = {"stock sampling": stock_sampling}

@@ -15,6 +15,7 @@ from cinemo_pack.cinemo_core.training.nano.autoencoder.network import make_vae, 
 from cinemo_pack.cinemo_core.training.nano.camera_clips import read_stills
 from cinemo_pack.cinemo_core.training.nano.grow_large import main
 from PIL import Image
+from safetensors.torch import load_file
 
 AUTOENCODER = """
 library = "library"
@@ -109,6 +110,20 @@ def test_the_autoencoder_loads_with_latents_of_unit_size(trained):
     assert frozen.encode(vae, stills[0].decoded[None, :, :64, :64]).shape == (1, 4, 8, 8)
     assert [row["step"] for row in losses(trained / "autoencoder")][:3] == [1, 2, 3]
     assert json.loads((trained / "autoencoder" / "finished.json").read_text())["held_out_psnr"] > 3
+
+
+def test_the_saved_state_has_the_names_that_runs_under_way_rely_on(trained):
+    """A run that was started with an earlier version resumes with this one."""
+    common = {"model.safetensors", "optimizer.bin", "custom_checkpoint_0.pkl", "random_states_0.pkl"}
+    for stage, more, parts in (
+        ("autoencoder", {"custom_checkpoint_1.pkl"}, {"vae"}),  # the averaged weights
+        ("motion", {"optimizer_1.bin"}, {"unet", "text_encoder"}),  # Muon's
+    ):
+        (folder,) = (trained / stage / "checkpoints").iterdir()
+        assert {path.name for path in folder.iterdir()} == common | more
+        assert {name.partition(".")[0] for name in load_file(folder / "model.safetensors")} == parts
+        progress = torch.load(folder / "custom_checkpoint_0.pkl", weights_only=True)
+        assert progress == {"step": int(folder.name[-8:]), "position": 0}
 
 
 def test_what_is_watched_is_reported_against_its_bound(trained):
