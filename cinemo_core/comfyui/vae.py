@@ -39,7 +39,14 @@ def load_vae(path: str) -> comfy.sd.VAE:
         )
     if Path(path).name.startswith("diffusion_pytorch_model"):
         check_options(Path(path).parent / "config.json", read_config(Path(path).parent), OPTIONS)
-    config = keys.read_config(shapes)
+    vae = make_vae(state_dict, f"The VAE {path}")
+    vae.patcher.cached_patcher_init = (load_vae_patcher, (path,))
+    return vae
+
+
+def make_vae(state_dict: dict[str, torch.Tensor], what: str) -> comfy.sd.VAE:
+    """A VAE from its tensors, in diffusers or LDM layout; `what` begins the sentence of a CheckpointError, which is as above."""
+    config = keys.read_config(shapes_of(state_dict))
     ddconfig = config.ddconfig
     params = {"ddconfig": ddconfig, "embed_dim": config.latent_channels}
     if config.temporal:
@@ -49,10 +56,9 @@ def load_vae(path: str) -> comfy.sd.VAE:
         }
         params["decoder_ddconfig"] = ddconfig | blocks
 
-    state_dict = _to_ldm(path, state_dict, config)
+    state_dict = _to_ldm(what, state_dict, config)
     vae = comfy.sd.VAE(sd=state_dict, config={"params": params})
-    plan_narrowing(state_dict, vae.vae_dtype, (), f"The VAE {path}", scalable=False)
-    vae.patcher.cached_patcher_init = (load_vae_patcher, (path,))
+    plan_narrowing(state_dict, vae.vae_dtype, (), what, scalable=False)
     return vae
 
 
@@ -75,7 +81,7 @@ def check_numbers(result: torch.Tensor, vae: comfy.sd.VAE, what: str) -> None:
         )
 
 
-def _to_ldm(path: str, state_dict: dict[str, torch.Tensor], config: keys.VAEConfig) -> dict[str, torch.Tensor]:
+def _to_ldm(what: str, state_dict: dict[str, torch.Tensor], config: keys.VAEConfig) -> dict[str, torch.Tensor]:
     """The tensors of ComfyUI's AutoencoderKL, complete; the temporal VAE has no quant convolutions, so they are identities."""
     state_dict = {k: v for k, v in state_dict.items() if k.startswith(PARTS)}
     expected = {entry.ldm: entry.shape for entry in keys.entries(config)}
@@ -88,5 +94,5 @@ def _to_ldm(path: str, state_dict: dict[str, torch.Tensor], config: keys.VAEConf
             state_dict.setdefault(f"{name}.bias", torch.zeros(channels))
     elif keys.is_diffusers(state_dict):
         state_dict = comfy.diffusers_convert.convert_vae_state_dict(state_dict)
-    compare(shapes_of(state_dict), expected, f"The VAE {path}")
+    compare(shapes_of(state_dict), expected, what)
     return state_dict

@@ -12,7 +12,7 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 SAFETENSORS = (".safetensors", ".sft")
 PICKLES = (".bin", ".pt", ".pth", ".ckpt")
 SUFFIXES = SAFETENSORS + PICKLES
-NESTS = ("ema", "model", "state_dict")  # preferred first
+NESTS = ("ema", "model", "state_dict", "module")  # preferred first; the last is DeepSpeed's
+OLD_PICKLES = 4  # torch before version 1.6 wrote three about itself, then the one with the names, then raw numbers
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -57,7 +58,7 @@ def read_metadata(path: str | os.PathLike) -> dict[str, str]:
 def read_state_dict(path: str | os.PathLike) -> dict[str, Tensor]:
     """Tensors of a checkpoint file by name, mapped from the file on the CPU, so that nothing is read before it is used.
 
-    A state dict nested under "ema", "model" or "state_dict" is unwrapped. Raises CheckpointError for a file that is
+    A state dict nested under one of `NESTS` is unwrapped. Raises CheckpointError for a file that is
     missing, damaged, of an unknown kind, empty, or a pickle that holds more than tensors and plain values.
     """
     path = _existing(path)
@@ -65,6 +66,33 @@ def read_state_dict(path: str | os.PathLike) -> dict[str, Tensor]:
         with open_safetensors(path) as file:
             return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     return unwrap(_read_pickle(path), path)
+
+
+def read_names(path: str | os.PathLike) -> set[str]:
+    """Names of the tensors of a checkpoint file, quickly: no tensor is read. Of a pickle, every text in it, names among them.
+
+    Nothing in a pickle is run. Raises CheckpointError for a file that is missing or damaged.
+    """
+    path = _existing(path)
+    if path.suffix.lower() in SAFETENSORS:
+        with open_safetensors(path) as file:
+            return set(file.keys())
+    try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                pickled = next(name for name in archive.namelist() if name.endswith("data.pkl"))
+                with archive.open(pickled) as file:
+                    return _texts(file)
+        with path.open("rb") as file:
+            texts: set[str] = set()
+            for _ in range(OLD_PICKLES):
+                if file.peek(1):
+                    texts |= _texts(file)
+            if texts:
+                return texts
+    except Exception:  # what a damaged pickle raises depends on where it is damaged
+        logging.debug("Reading %s failed", path, exc_info=True)
+    raise _damaged(path)
 
 
 def read_shapes(path: str | os.PathLike) -> dict[str, tuple[int, ...]]:
@@ -158,6 +186,11 @@ def _read_pickle(path: Path) -> Any:
     except Exception:  # what a damaged pickle raises depends on where it is damaged
         logging.debug("Reading %s failed", path, exc_info=True)
     raise _damaged(path)
+
+
+def _texts(file: IO[bytes]) -> set[str]:
+    """The texts of one pickle. Only its opcodes are read."""
+    return {text for op, text, _ in pickletools.genops(file) if isinstance(text, str) and "UNICODE" in op.name}
 
 
 def _calls_code(path: Path) -> bool:

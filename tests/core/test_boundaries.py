@@ -152,7 +152,7 @@ def test_networks_and_their_math_need_torch_alone_and_scipy_for_its_transforms()
 
 def test_a_family_is_imported_by_itself_the_tables_and_its_nodes():
     """What belongs to one family is found through `families.py`. Training and evaluation are Cinemo's, and so are its nodes."""
-    shared = {"sd_unet", "temporal_vae", "clip_text"}
+    shared = {"sd_unet", "temporal_vae", "clip_text", "clip_vision"}
     folders = {path.name for path in (ROOT / "cinemo_core" / "models").iterdir() if path.is_dir() and path.name not in shared}
     families = {name for name in folders if not name.startswith("_")}
     assert "cinemo" in families

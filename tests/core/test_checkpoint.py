@@ -9,7 +9,7 @@ import struct
 import pytest
 import torch
 from cinemo_pack.cinemo_core.errors import CheckpointError
-from cinemo_pack.cinemo_core.files.checkpoint import compare, read_metadata, read_shapes, read_state_dict, unwrap
+from cinemo_pack.cinemo_core.files.checkpoint import compare, read_metadata, read_names, read_shapes, read_state_dict, unwrap
 from cinemo_pack.cinemo_core.models.recognise import describe
 from safetensors.torch import save_file
 
@@ -77,6 +77,41 @@ class TestReading:
         assert read_shapes(tmp_path / name) == {n: tuple(t.shape) for n, t in TENSORS.items()}
 
 
+class TestNames:
+    @pytest.mark.parametrize("name", ["model.safetensors", "model.SFT"])
+    def test_safetensors(self, tmp_path, name):
+        save_file(TENSORS, tmp_path / name)
+        assert read_names(tmp_path / name) == set(TENSORS)
+
+    @pytest.mark.parametrize("nested", [False, True])
+    @pytest.mark.parametrize("zip_form", [True, False])
+    def test_pickles_by_their_texts_without_their_tensors(self, tmp_path, zip_form, nested):
+        path = tmp_path / "model.ckpt"
+        tensors = {k: v for k, v in TENSORS.items() if "float8" not in k}
+        torch.save({"state_dict": tensors, "epoch": 3} if nested else tensors, path, _use_new_zipfile_serialization=zip_form)
+        assert set(tensors) <= read_names(path)
+
+    def test_a_pickle_that_is_no_checkpoint(self, tmp_path):
+        path = tmp_path / "model.bin"
+        path.write_bytes(pickle.dumps({"a.weight": 1}))
+        assert read_names(path) == {"a.weight"}
+
+    def test_code_is_not_run(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        torch.save(TENSORS | {"code": Command()}, "model.pt")
+        assert set(TENSORS) <= read_names("model.pt")
+        assert not os.path.exists("ran")
+
+    @pytest.mark.parametrize("kept", [0, 10, 200, -30])
+    @pytest.mark.parametrize("name", ["model.safetensors", "model.ckpt"])
+    def test_damaged_files(self, tmp_path, name, kept):
+        path = tmp_path / name
+        (save_file if name.endswith("safetensors") else torch.save)(TENSORS, path)
+        path.write_bytes(path.read_bytes()[:kept])
+        with pytest.raises(CheckpointError, match="download"):
+            read_names(path)
+
+
 class TestUnwrap:
     inner = {"w": torch.ones(1)}
     average = {"w": torch.zeros(1)}
@@ -89,6 +124,7 @@ class TestUnwrap:
             {"state_dict": inner, "epoch": 2},
             {"ema": inner, "opt": {"lr": 0.1}},
             {"state_dict": {"model": inner}},
+            {"module": inner, "ds_config": {"fp16": True}},
             {"model": average, "ema": inner},
             {"state_dict": average, "model": inner},
         ],

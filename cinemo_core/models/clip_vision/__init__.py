@@ -1,0 +1,1 @@
+"""The image tower of CLIP: names, shapes and configuration. ComfyUI has the network."""
