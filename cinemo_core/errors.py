@@ -31,3 +31,7 @@ class InputError(CinemoError):
 
 class SamplingError(CinemoError):
     """Sampling cannot be done as a sampler or node asks for it, or has ended in no numbers."""
+
+
+class MissingPartError(CinemoError, AttributeError):
+    """A checkpoint does not hold the part that is used; an AttributeError, so that whoever only asks what it has finds nothing."""

@@ -2,9 +2,14 @@
 
 from comfy_api.latest import io
 
+from ..cinemo_core.comfyui.loading import WEIGHT_DTYPES
 from ..cinemo_core.resize import RESIZE_MODES
 
 MAX_SEED = 0xFFFFFFFFFFFFFFFF
+WEIGHT_DTYPE = (
+    "Number format of the UNet's weights in memory. default: what ComfyUI finds best for this device. "
+    "fp16 halves the memory of fp32; fp8 halves it again, with some loss."
+)
 
 
 def seed(tooltip: str):
@@ -39,3 +44,7 @@ def cutoff(tooltip: str, advanced: bool = False):
 
 def noise_level(tooltip: str, advanced: bool = False):
     return io.Int.Input("noise_level", default=975, min=0, max=999, tooltip=tooltip, advanced=advanced or None)
+
+
+def weight_dtype():
+    return io.Combo.Input("weight_dtype", options=list(WEIGHT_DTYPES), default="default", tooltip=WEIGHT_DTYPE, advanced=True)

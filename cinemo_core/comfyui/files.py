@@ -3,6 +3,7 @@
 Listed again at each call, so that a new file shows up at the next refresh. Names have forward slashes on every system.
 """
 
+import functools
 import logging
 import os
 from pathlib import Path
@@ -12,11 +13,14 @@ import folder_paths
 import torch
 
 from .. import included
-from ..files.checkpoint import SAFETENSORS, SUFFIXES, read_shapes, read_state_dict
+from ..errors import CheckpointError
+from ..files.checkpoint import SAFETENSORS, SUFFIXES, read_names, read_shapes, read_state_dict
 from ..files.folder import UNET, weights_in
 from ..files.walk import folders_in, is_hidden
+from ..models.family import Family
 
 MAX_DEPTH = 5  # of a checkpoint in a diffusers folder; a download cache nests three deep
+READ_FILES = 4096  # whose kind is remembered
 
 
 def read_weights(path: str) -> dict[str, torch.Tensor]:
@@ -32,17 +36,47 @@ def read_weights(path: str) -> dict[str, torch.Tensor]:
 
 def unets() -> dict[str, Path]:
     """UNet files of "diffusion_models" and UNet folders of "diffusers", by relative name."""
-    found: dict[str, Path] = {}
-    for name in _listed("diffusion_models"):
-        path = folder_paths.get_full_path("diffusion_models", name)
-        if path is not None and Path(name).suffix.lower() in SUFFIXES and not is_hidden(Path(name).name):
-            found.setdefault(Path(name).as_posix(), Path(path))
+    found = weights("diffusion_models")
     for name, folder in _diffusers_folders():
         if os.path.isdir(folder / UNET):
             found.setdefault(f"{name}/{UNET}", folder / UNET)
         else:
             found.setdefault(name, folder)
     return found
+
+
+def weights(*kinds: str) -> dict[str, Path]:
+    """Weights files of these model folders by relative name; of equal names the first."""
+    found: dict[str, Path] = {}
+    for kind in kinds:
+        for name in _listed(kind):
+            path = folder_paths.get_full_path(kind, name)
+            if path is not None and Path(name).suffix.lower() in SUFFIXES and not is_hidden(Path(name).name):
+                found.setdefault(Path(name).as_posix(), Path(path))
+    return found
+
+
+def weights_of(family: Family, *kinds: str) -> dict[str, Path]:
+    """Those of `weights` that hold a network of the family, by the names of their tensors; a file that cannot be read is none."""
+    return {name: path for name, path in weights(*kinds).items() if _holds_network(path, family)}
+
+
+def _holds_network(path: Path, family: Family) -> bool:
+    try:
+        status = path.stat()
+    except OSError:
+        return False
+    return _read_once(path, status.st_mtime_ns, status.st_size, family)
+
+
+@functools.lru_cache(maxsize=READ_FILES)
+def _read_once(path: Path, modified: int, size: int, family: Family) -> bool:
+    """A file is read again only after it has changed, which its time and size tell."""
+    try:
+        return family.is_mine(read_names(path))
+    except (CheckpointError, OSError) as error:
+        logging.debug("%s is not listed: %s", path, error)
+        return False
 
 
 def _listed(kind: str) -> list[str]:

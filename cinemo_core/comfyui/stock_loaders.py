@@ -1,4 +1,4 @@
-"""Lets ComfyUI's own loaders recognise the families under LDM names, as ModelSave and CheckpointSave write them.
+"""Lets ComfyUI's own loaders recognise the families under LDM names: their published files, and what ModelSave and CheckpointSave write.
 
 The spatial half of those names is Stable Diffusion's, so without this Load Checkpoint and Load Diffusion Model would take such
 a file for an image model and leave its temporal layers out.
@@ -21,6 +21,7 @@ def stock_description(description: Any) -> type[Any]:
 
     class StockDescription(description):
         unet_config: dict[str, Any]
+        outside: dict[str, Any]
 
         @classmethod
         def matches(cls, unet_config, state_dict=None, unet_key_prefix=""):
@@ -28,11 +29,18 @@ def stock_description(description: Any) -> type[Any]:
 
         def get_model(self, state_dict, prefix="", device=None):
             """Raises CheckpointError for a network that lacks tensors, before it is built."""
-            network = {key[len(prefix) :]: tensor for key, tensor in without_scales(state_dict).items() if key.startswith(prefix)}
-            config = family.complete(family.config(network), state_dict)
+            whole = without_scales(state_dict)
+            network = family.normalise(whole)
+            config = family.complete(family.config(network), whole)
             compare(shapes_of(network), family.shapes(config), f"The {family.name} UNet of the checkpoint")
             self.unet_config = config.unet_config() | {"dtype": self.unet_config["dtype"]}
-            return super().get_model(state_dict, prefix, device)
+            within = family.normalise({key: tensor for key, tensor in whole.items() if key.startswith(prefix)})
+            self.outside = {name: tensor for name, tensor in network.items() if name not in within}
+            return super().get_model(network, "", device)
+
+        def process_unet_state_dict(self, state_dict):
+            """The network's tensors under the names used here, with those that the checkpoint has elsewhere."""
+            return super().process_unet_state_dict(family.normalise(state_dict | self.outside))
 
     StockDescription.__name__ = StockDescription.__qualname__ = f"{family.name}Checkpoint"
     return StockDescription

@@ -55,3 +55,31 @@ class Published:
             files = ", ".join(f"`{name}`" for name in part.files)
             rows.append((files, f"`ComfyUI/models/diffusers/{self.folder}/{part.folder}/`", part.size or "see its page"))
         return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+
+
+@dataclass(frozen=True)
+class PublishedFile:
+    """A model in one file. name: what the download command calls it; terms: what its license allows."""
+
+    name: str
+    repository: str
+    what: str
+    file: str
+    size: str
+    terms: str
+
+    @property
+    def page(self) -> str:
+        return f"{HUB}/{self.repository}"
+
+    @property
+    def target(self) -> str:
+        """Its name in models/checkpoints, once downloaded."""
+        return f"{self.name}.safetensors"
+
+    def how_to_get(self) -> str:
+        """What to do without it, as the end of a sentence."""
+        return (
+            f"put {self.file} ({self.size}, {self.terms}) of {self.page} into models/checkpoints, or run `{COMMAND} {self.name}` in the "
+            "folder of this pack, and press R"
+        )

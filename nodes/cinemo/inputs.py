@@ -3,15 +3,10 @@
 from comfy_api.latest import io
 
 from ...cinemo_core.comfyui.cinemo.sampling import REFERENCE_SCHEDULER, sampler_names, scheduler_names
-from ...cinemo_core.comfyui.loading import WEIGHT_DTYPES
 from ...cinemo_core.models.cinemo.schedule import NUM_TRAIN_TIMESTEPS
 from ...cinemo_core.motion.buckets import BUCKETS
 
 CFG = "How strictly the clip follows the prompt. The authors use 7.5; at 1 the negative prompt is not used and sampling is twice as fast."
-WEIGHT_DTYPE = (
-    "Number format of the UNet's weights in memory. default: what ComfyUI finds best for this device. "
-    "fp16 halves the memory of fp32; fp8 halves it again, with some loss."
-)
 
 
 def model(tooltip: str = "A Cinemo model, with any patch or LoRA."):
@@ -43,7 +38,3 @@ def motion_bucket(tooltip: str):
 def motion_id():
     tooltip = "The number that the network itself reads, for settings from elsewhere. -1: taken from motion_bucket, as 99 - bucket."
     return io.Float.Input("motion_id", default=-1.0, min=-1.0, max=999.0, step=1.0, tooltip=tooltip, advanced=True)
-
-
-def weight_dtype():
-    return io.Combo.Input("weight_dtype", options=list(WEIGHT_DTYPES), default="default", tooltip=WEIGHT_DTYPE, advanced=True)

@@ -6,7 +6,7 @@ from ...cinemo_core.comfyui.cinemo import choices
 from ...cinemo_core.comfyui.cinemo.bundle import DECODERS, load_bundle
 from ...cinemo_core.comfyui.loading import load_unet
 from ...cinemo_core.models.cinemo.family import CINEMO
-from . import inputs as own
+from .. import inputs
 
 
 class CinemoModelLoader(io.ComfyNode):
@@ -26,7 +26,7 @@ class CinemoModelLoader(io.ComfyNode):
                     tooltip="A file in models/diffusion_models or a folder in models/diffusers, recognised by its tensors. cinemo-nano, "
                     "a small one, comes with the pack; python -m cinemo_core.download fetches the published one.",
                 ),
-                own.weight_dtype(),
+                inputs.weight_dtype(),
             ],
             outputs=[io.Model.Output(tooltip="The Cinemo model, for any sampler. Its conditioning comes from Cinemo Motion Conditioning.")],
         )
@@ -57,7 +57,7 @@ class CinemoBundleLoader(io.ComfyNode):
                     tooltip="A folder in models/diffusers with unet/, text_encoder/ and vae_temporal_decoder/ or vae/. cinemo-nano, "
                     "a small one, comes with the pack; python -m cinemo_core.download fetches the published one.",
                 ),
-                own.weight_dtype(),
+                inputs.weight_dtype(),
                 io.Combo.Input(
                     "decoder",
                     options=list(DECODERS),

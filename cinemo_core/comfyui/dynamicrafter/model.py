@@ -14,6 +14,7 @@ import comfy.supported_models
 import torch
 
 from ...errors import ConditioningError
+from ...models.dynamicrafter.checkpoint import IMAGE
 from ...models.dynamicrafter.config import DynamiCrafterConfig
 from ...models.dynamicrafter.family import DYNAMICRAFTER
 from ...models.dynamicrafter.tokens import tokens_of_frames
@@ -126,3 +127,4 @@ class DynamiCrafterSupported(FamilyDescription, comfy.supported_models.SD20):
     unet_config: dict = {}
     unet_extra_config: dict = {}
     memory_usage_factor = 1.0
+    clip_vision_prefix = IMAGE

@@ -92,7 +92,7 @@ class DynamiCrafterConfig(UNetConfig):
         if self.projector is None:
             raise CheckpointError(
                 f"The DynamiCrafter checkpoint holds a UNet without its image projector ({PROJECTOR}*), which it cannot see an image "
-                "without; choose a file that holds both."
+                "without; choose a file that holds both, and load it with Cinemo DynamiCrafter Loader."
             )
         variant = variant_of(self.gated, checkpoint)
         return self if variant is None else replace(self, variant=variant.name)

@@ -5,10 +5,13 @@ A file does not say which it is, but for the gates of the 256 model and the scal
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-from .schedule import RESCALED, Schedule
+from ...errors import CheckpointError
+from ...files.checkpoint import size_of
+from .schedule import Schedule
 
+AUTO = "auto"
 SCALES = "scale_arr"  # a buffer of the official checkpoints
 
 
@@ -38,11 +41,50 @@ VARIANTS = {variant.name: variant for variant in (SMALL, MEDIUM, LARGE, INTERPOL
 
 
 def variant_of(gated: bool, checkpoint: Mapping[str, Any]) -> Variant | None:
-    """What a checkpoint says it is; None where it cannot tell. 512 and its interpolation model look the same: the first is given."""
+    """What a checkpoint says it is; None where it cannot tell. 512 and its interpolation model look the same: the first is given.
+
+    Raises CheckpointError for scales that no published model has.
+    """
     if gated:
         return SMALL
     scales = next((tensor for name, tensor in checkpoint.items() if name.rpartition(".")[2] == SCALES), None)
-    if scales is None or scales.shape[0] <= RESCALED:
+    if scales is None:
         return None
-    base = float(scales[RESCALED])
-    return next((variant for variant in VARIANTS.values() if abs(variant.schedule.base - base) < 1e-3), None)
+    size_of({SCALES: tuple(scales.shape)}, SCALES, 1, "The DynamiCrafter checkpoint")
+    base = float(scales[-1])
+    fitting = [variant for variant in VARIANTS.values() if abs(variant.schedule.base - base) < 1e-3]
+    if not fitting:
+        known = " or ".join(f"{variant.schedule.base} ({variant.name})" for variant in (MEDIUM, LARGE))
+        raise CheckpointError(
+            f"The DynamiCrafter checkpoint was trained with a dynamic rescale to {base:.3g} ({SCALES}), expected {known}: "
+            "this pack does not know this model; use a published one."
+        )
+    return fitting[0]
+
+
+class Taken(NamedTuple):
+    """The variant that a checkpoint is run as, and why, in words that end a sentence."""
+
+    variant: Variant
+    reason: str
+
+
+def take_variant(wanted: str, gated: bool, checkpoint: Mapping[str, Any], what: str) -> Taken:
+    """The variant of this name, or with "auto" what the checkpoint says, or else 512.
+
+    Raises CheckpointError, beginning with `what`, where the checkpoint says otherwise.
+    """
+    said = variant_of(gated, checkpoint)
+    evidence = "the gates in it" if gated else f"its {SCALES}"
+    if wanted == AUTO:
+        if said is None:
+            others = f"{LARGE.name} or {INTERPOLATION.name}"
+            return Taken(MEDIUM, f"because the file does not say which it is; if it is {others}, set variant to that")
+        alike = f", which {INTERPOLATION.name} has too" if said is MEDIUM else ""
+        return Taken(said, f"as {evidence} says{alike}" if not gated else f"as {evidence} say")
+    chosen = VARIANTS[wanted]
+    if said is not None and said.schedule != chosen.schedule:
+        raise CheckpointError(f"{what} is DynamiCrafter {said.name} by {evidence}, not {wanted}; set variant to {AUTO} or {said.name}.")
+    if chosen is SMALL and not gated:
+        raise CheckpointError(f"{what} lacks the gates of DynamiCrafter {SMALL.name}; set variant to {AUTO}, or to the model that it is.")
+    return Taken(chosen, "as variant says")
