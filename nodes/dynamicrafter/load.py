@@ -14,7 +14,7 @@ class CinemoDynamiCrafterLoader(io.ComfyNode):
         return io.Schema(
             node_id="CinemoDynamiCrafterLoader",
             display_name="Cinemo DynamiCrafter Loader",
-            category="Cinemo/DynamiCrafter",
+            category="Cinemo",
             description="Loads a DynamiCrafter checkpoint, as published (model.ckpt) or pruned: the model, and text encoder, VAE and image "
             "encoder where the file holds them.",
             search_aliases=["load dynamicrafter", "dynami crafter", "checkpoint", "image to video", "i2v", "interpolation", "animate"],
@@ -23,16 +23,16 @@ class CinemoDynamiCrafterLoader(io.ComfyNode):
                     "checkpoint",
                     options=choices.checkpoint_choices(),
                     default=choices.checkpoint_default(),
-                    tooltip="A file in models/checkpoints or models/diffusion_models, recognised by its tensors. python -m "
-                    "cinemo_core.download dynamicrafter_512 fetches a published one, for research and non-commercial use.",
+                    tooltip="A file in models/checkpoints or models/diffusion_models, recognised by its tensors. The published ones, "
+                    "model.ckpt of Doubiiu/DynamiCrafter_512 and others, are for research and non-commercial use.",
                 ),
                 inputs.weight_dtype(),
                 io.Combo.Input(
                     "variant",
                     options=[AUTO, *VARIANTS],
                     default=AUTO,
-                    tooltip="Which published model the file is. auto: as the file says, and 512 if it does not; the report says which. "
-                    "A pruned file of the 1024 model usually does not say, so choose 1024.",
+                    tooltip="Which published model the file is. auto: what the file says, or 512 if it does not say; see the report. "
+                    "A pruned 1024 file may not say, so choose 1024 for it.",
                 ),
             ],
             outputs=[

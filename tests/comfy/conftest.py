@@ -20,9 +20,9 @@ def drawn(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def model_folders(tmp_path, monkeypatch) -> SimpleNamespace:
-    """Empty `diffusion_models` and `diffusers` folders that ComfyUI looks into instead of its own."""
+    """Empty model folders that ComfyUI looks into instead of its own."""
     folders = {}
-    for name in ("diffusion_models", "diffusers"):
+    for name in ("checkpoints", "diffusion_models", "diffusers"):
         folders[name] = tmp_path / "models" / name
         folders[name].mkdir(parents=True)
         suffixes = folder_paths.folder_names_and_paths[name][1]

@@ -5,6 +5,7 @@ import os
 import diffusers
 import pytest
 import torch
+from cinemo_pack.cinemo_core.comfyui.dynamicrafter.loading import load_checkpoint
 from cinemo_pack.cinemo_core.comfyui.loading import load_unet
 from cinemo_pack.cinemo_core.errors import CheckpointError
 from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
@@ -63,6 +64,19 @@ def sd1_checkpoint() -> dict:
         "cond_stage_model.transformer.text_model.embeddings.token_embedding.weight": torch.zeros(8, 768),
     }
     return ldm_unet(768) | parts
+
+
+def sd2_checkpoint() -> dict:
+    parts = {
+        "first_stage_model.encoder.conv_in.weight": torch.zeros(32, 3, 3, 3),
+        "cond_stage_model.model.token_embedding.weight": torch.zeros(8, 1024),
+    }
+    return ldm_unet(1024, use_linear_in_transformer=True) | parts
+
+
+def svd_checkpoint() -> dict:
+    name = "model.diffusion_model.input_blocks.1.1.time_stack.0.attn1.to_q.weight"
+    return ldm_unet(1024, use_linear_in_transformer=True) | {name: torch.zeros(32, 32), "first_stage_model.x": torch.zeros(1)}
 
 
 def sdxl_checkpoint() -> dict:
@@ -134,6 +148,8 @@ FOREIGN = {
     sd2_diffusers: "an SD2.x UNet",
     sdxl_diffusers: "an SDXL UNet",
     sd1_checkpoint: "an SD1.x checkpoint",
+    sd2_checkpoint: "an SD2.x checkpoint",
+    svd_checkpoint: "a Stable Video Diffusion checkpoint",
     sdxl_checkpoint: "an SDXL checkpoint",
     svd: "a Stable Video Diffusion UNet",
     animatediff: "an AnimateDiff motion module",
@@ -154,6 +170,20 @@ def test_other_models_are_named(tmp_path, make, words):
     save_file({k: v.contiguous() for k, v in make().items()}, path)
     with pytest.raises(CheckpointError, match=f"is not a Cinemo UNet or a DynamiCrafter UNet; it is {words}"):
         load_unet(str(path))
+
+
+@pytest.mark.parametrize(("make", "words"), FOREIGN.items(), ids=[make.__name__ for make in FOREIGN])
+def test_the_loader_of_one_family_names_other_models_and_says_what_it_takes(tmp_path, make, words):
+    path = tmp_path / "dynamicrafter.ckpt"
+    torch.save({"state_dict": make()}, path)
+    message = f"is not a DynamiCrafter UNet; it is {words}: choose a DynamiCrafter checkpoint"
+    with pytest.raises(CheckpointError, match=message):
+        load_checkpoint(str(path))
+
+
+def test_a_cinemo_checkpoint_is_named_by_the_loader_of_dynamicrafter(drawn):
+    with pytest.raises(CheckpointError, match="is not a DynamiCrafter UNet; it is a Cinemo UNet: choose a DynamiCrafter checkpoint"):
+        load_checkpoint(str(drawn / "unet" / "diffusion_pytorch_model.bin"))
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ NODES = asyncio.run(asyncio.run(comfy_entrypoint()).get_node_list())
 DESIGN = {
     "CinemoModelLoader": ["MODEL"],
     "CinemoBundleLoader": ["MODEL", "CLIP", "VAE"],
+    "CinemoDynamiCrafterLoader": ["MODEL", "CLIP", "VAE", "CLIP_VISION", "STRING"],
     "CinemoMotionConditioning": ["CONDITIONING", "CONDITIONING", "LATENT"],
     "CinemoDCTInitNoise": ["NOISE"],
     "CinemoInvertVideo": ["NOISE", "LATENT", "STRING"],
@@ -53,7 +54,7 @@ def test_defaults_lie_in_range(node, model_folders):
     for item in node.GET_SCHEMA().inputs:
         if item.io_type in ("INT", "FLOAT"):
             assert item.min <= item.default <= item.max, item.id
-        if item.io_type == "COMBO" and item.id not in ("model_name", "bundle"):
+        if item.io_type == "COMBO" and item.id not in ("model_name", "bundle", "checkpoint"):
             assert item.default in item.options, item.id
 
 

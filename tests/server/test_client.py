@@ -15,6 +15,7 @@ NODES = {
     "CinemoDCTInitNoise",
     "CinemoDDIMScheduler",
     "CinemoDetailTransfer",
+    "CinemoDynamiCrafterLoader",
     "CinemoModelLoader",
     "CinemoMotionConditioning",
     "CinemoResidualKSampler",
