@@ -20,6 +20,7 @@ parser = argparse.ArgumentParser()
 parser.add_argument("what", choices=("import", "write", "load", "read"))
 parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
 parser.add_argument("--file", type=Path)
+parser.add_argument("--model", choices=("cinemo", "dynamicrafter"), default="cinemo", help="whose file is written and loaded")
 options = parser.parse_args()
 if options.device == "cpu":
     choose_cpu()  # before anything of ComfyUI that chooses a device
@@ -47,11 +48,8 @@ def import_pack() -> dict:
     return {"comfyui": comfyui, "pack": pack, "slow": sorted(imported & set(SLOW))}
 
 
-def write() -> dict:
-    """A full-size UNet of random float16 weights in the published layout."""
-    import torch
-    from safetensors.torch import save_file
-
+def cinemo_shapes() -> dict[str, tuple[int, ...]]:
+    """A full-size UNet in the published layout."""
     from cinemo_core.models.cinemo.keys import TABLE
     from cinemo_core.models.cinemo.skeleton import expected_shapes
 
@@ -59,15 +57,61 @@ def write() -> dict:
 
     shapes = expected_shapes(CINEMO)
     names = TABLE.to_diffusers(shapes, CINEMO)
-    save_file({names[name]: torch.empty(shape, dtype=torch.float16).uniform_(-0.1, 0.1) for name, shape in shapes.items()}, options.file)
+    return {names[name]: shape for name, shape in shapes.items()}
+
+
+def dynamicrafter_shapes() -> dict[str, tuple[int, ...]]:
+    """A whole checkpoint of full size, as ComfyUI saves it: network, VAE, text and image tower."""
+    from cinemo_core.models.clip_text import keys as text
+    from cinemo_core.models.clip_vision import keys as image
+    from cinemo_core.models.dynamicrafter.checkpoint import IMAGE, TEXT, VAE
+    from cinemo_core.models.dynamicrafter.family import DYNAMICRAFTER
+    from cinemo_core.models.sd_unet.keys import LDM_PREFIX
+    from cinemo_core.models.temporal_vae.keys import entries
+
+    from . import bench_sizes as sizes
+
+    parts = {
+        LDM_PREFIX: DYNAMICRAFTER.shapes(sizes.DYNAMICRAFTER),
+        VAE: {entry.ldm: entry.shape for entry in entries(sizes.VAE)},
+        TEXT: text.shapes(sizes.TEXT_TOWER),
+        IMAGE: image.shapes(sizes.IMAGE_TOWER),
+    }
+    return {prefix + name: shape for prefix, shapes in parts.items() for name, shape in shapes.items()}
+
+
+def write() -> dict:
+    """A file of random float16 weights."""
+    import torch
+    from safetensors.torch import save_file
+
+    shapes = {"cinemo": cinemo_shapes, "dynamicrafter": dynamicrafter_shapes}[options.model]()
+    save_file({name: torch.empty(shape, dtype=torch.float16).uniform_(-0.1, 0.1) for name, shape in shapes.items()}, options.file)
     return {"mb": options.file.stat().st_size / 1e6}
+
+
+def load_networks() -> list:
+    """The file's networks, in the format of the file where ComfyUI leaves the choice."""
+    if options.model == "cinemo":
+        from cinemo_core.comfyui.loading import load_unet
+
+        return [load_unet(str(options.file), "fp16").model.diffusion_model]
+    from cinemo_core.comfyui.dynamicrafter.loading import load_checkpoint
+
+    loaded = load_checkpoint(str(options.file), "fp16")
+    return [
+        loaded.model.model.diffusion_model,
+        loaded.clip.cond_stage_model,
+        loaded.vae.first_stage_model,
+        loaded.clip_vision.model,
+    ]
 
 
 def load() -> dict:
     """Seconds to load the file and touch every page of its weights; the peak of resident memory, mapped pages included."""
     import torch
 
-    from cinemo_core.comfyui.loading import load_unet
+    from cinemo_core.comfyui import loading  # noqa: F401  # whose libraries are not part of loading
 
     process, done, peak = psutil.Process(), threading.Event(), [0]
 
@@ -79,10 +123,10 @@ def load() -> dict:
     start = process.memory_info().rss
     watcher.start()
     begin = time.perf_counter()
-    patcher = load_unet(str(options.file), "fp16")
     touched = 0
-    for weight in patcher.model.diffusion_model.parameters():
-        touched += int(weight.view(-1).view(torch.uint8)[::PAGE].sum())
+    for network in load_networks():
+        for weight in network.parameters():
+            touched += int(weight.detach().contiguous().view(-1).view(torch.uint8)[::PAGE].sum())
     seconds = time.perf_counter() - begin
     done.set()
     watcher.join()

@@ -1,7 +1,11 @@
-"""The sizes of the published networks."""
+"""The sizes of the published models."""
 
 from cinemo_core.models.cinemo.config import CinemoConfig
+from cinemo_core.models.clip_text.keys import CLIPTextConfig
+from cinemo_core.models.clip_vision.keys import CLIPVisionConfig
 from cinemo_core.models.dynamicrafter.config import DynamiCrafterConfig
+from cinemo_core.models.dynamicrafter.resampler import ResamplerConfig
+from cinemo_core.models.temporal_vae.keys import VAEConfig
 
 CINEMO = CinemoConfig(
     in_channels=4,
@@ -29,4 +33,8 @@ DYNAMICRAFTER = DynamiCrafterConfig(
     context_dim=1024,
     num_head_channels=64,
     gated=False,
+    projector=ResamplerConfig(image_dim=1280, dim=1024, inner=768, hidden=4096, output_dim=1024, queries=256, depth=4),
 )
+VAE = VAEConfig((128, 256, 512, 512), num_res_blocks=2, temporal=False)
+TEXT_TOWER = CLIPTextConfig(1024, 4096, 24, num_attention_heads=16, hidden_act="gelu")
+IMAGE_TOWER = CLIPVisionConfig(1280, 5120, 32, num_attention_heads=16, patch_size=14, image_size=224, projection_dim=1024)
