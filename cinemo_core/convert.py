@@ -1,8 +1,9 @@
-"""Writes the UNet of any accepted Cinemo checkpoint as one safetensors file under LDM names, which ComfyUI maps from disk.
+"""Writes a checkpoint of one of the families as one safetensors file under LDM names, which ComfyUI maps from disk.
 
     python -m cinemo_core.convert SRC DST.safetensors [--dtype fp16|bf16|fp32|keep] [--force]
 
-SRC is a checkpoint folder in diffusers layout, a UNet folder, or a weights file. Memory holds one tensor at a time; converting
+SRC is a checkpoint folder in diffusers layout, a UNet folder, or a weights file. Of Cinemo's the UNet is written. Of DynamiCrafter's
+everything of use is, which is network, VAE, text and image encoder as far as SRC holds them. Memory holds one tensor at a time; converting
 to another type takes the file's size once more on the disk. The result appears under its name only when it is whole.
 """
 
@@ -39,7 +40,8 @@ def convert(source: Path, target: Path, dtype: torch.dtype | None, force: bool, 
     """Write `target` from `source` in `dtype`, or in each tensor's own if None.
 
     progress gets bytes converted and bytes to convert; it is not called where nothing changes its type.
-    Raises CheckpointError for a source that is not a whole Cinemo UNet, InputError for a target that cannot be written.
+    Raises CheckpointError for a source that does not hold a whole network of one of the families, InputError for a target that
+    cannot be written.
     """
     if target.suffix.lower() not in SAFETENSORS:
         raise InputError(f"{target} does not end in .safetensors; give the file to write such a name.")
@@ -49,8 +51,10 @@ def convert(source: Path, target: Path, dtype: torch.dtype | None, force: bool, 
         raise InputError(f"{target.parent} is not a folder; create it first.")
     weights = find_unet(source)
     tensors = read_state_dict(weights)
-    _, unet, config = recognise(weights, tensors)
-    types = {name: t.dtype if dtype is None or not t.is_floating_point() else dtype for name, t in unet.items()}
+    family, network, config = recognise(weights, tensors)
+    if others := family.beside(tensors):
+        network = {LDM_PREFIX + name: tensor for name, tensor in network.items()} | others
+    types = {name: t.dtype if dtype is None or not t.is_floating_point() else dtype for name, t in network.items()}
     metadata = {
         "format": "pt",
         "cinemo.format_version": FORMAT_VERSION,
@@ -58,8 +62,8 @@ def convert(source: Path, target: Path, dtype: torch.dtype | None, force: bool, 
         "cinemo.dtype": next((name for name, d in TARGET_DTYPES.items() if d is dtype), "keep"),
         "cinemo.config": json.dumps(asdict(config)),
     }
-    check_space(target.parent, unet, types)
-    with cast(unet, types, target.parent, progress) as ready, replaced_when_whole(target) as part:
+    check_space(target.parent, network, types)
+    with cast(network, types, target.parent, progress) as ready, replaced_when_whole(target) as part:
         try:
             save_file(ready, part, metadata)
         except SafetensorError as error:
@@ -81,10 +85,10 @@ def layout_of(keys: Iterable[str]) -> str:
     return "diffusers" if any(key.startswith("down_blocks.") for key in keys) else "ldm"
 
 
-def check_space(folder: Path, unet: Mapping[str, Tensor], types: Mapping[str, torch.dtype]) -> None:
+def check_space(folder: Path, tensors: Mapping[str, Tensor], types: Mapping[str, torch.dtype]) -> None:
     """Raise InputError unless the disk holds the file and, next to it, what is converted."""
-    sizes = {name: tensor.numel() * types[name].itemsize for name, tensor in unet.items()}
-    needed = sum(sizes.values()) + sum(sizes[name] for name, tensor in unet.items() if tensor.dtype != types[name])
+    sizes = {name: tensor.numel() * types[name].itemsize for name, tensor in tensors.items()}
+    needed = sum(sizes.values()) + sum(sizes[name] for name, tensor in tensors.items() if tensor.dtype != types[name])
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise InputError(
@@ -94,7 +98,7 @@ def check_space(folder: Path, unet: Mapping[str, Tensor], types: Mapping[str, to
 
 @contextmanager
 def cast(
-    unet: Mapping[str, Tensor], types: Mapping[str, torch.dtype], folder: Path, progress: Callable[[int, int], None]
+    tensors: Mapping[str, Tensor], types: Mapping[str, torch.dtype], folder: Path, progress: Callable[[int, int], None]
 ) -> Iterator[dict[str, Tensor]]:
     """The tensors in their types, contiguous and each with memory of its own, as safetensors takes them.
 
@@ -102,7 +106,7 @@ def cast(
     may be larger than the memory. Raises CheckpointError for values that float16 cannot hold.
     """
     ready, copied, addresses = {}, [], set()
-    for name, tensor in unet.items():
+    for name, tensor in tensors.items():
         whole = tensor.dtype == types[name] and tensor.is_contiguous() and tensor.data_ptr() not in addresses
         addresses.add(tensor.data_ptr())
         if whole or not tensor.numel():
@@ -110,13 +114,13 @@ def cast(
         else:
             copied.append(name)
     copied.sort(key=lambda name: -types[name].itemsize)  # the widest first: each is then aligned
-    total = sum(unet[name].numel() * types[name].itemsize for name in copied)
+    total = sum(tensors[name].numel() * types[name].itemsize for name in copied)
     with tempfile.TemporaryFile(dir=folder) as file:
         reserve(file.fileno(), total)
         memory = mmap.mmap(file.fileno(), total) if total else None
         done = percent = 0
         for name in copied:
-            tensor = unet[name]
+            tensor = tensors[name]
             out = torch.frombuffer(memory, dtype=types[name], count=tensor.numel(), offset=done).reshape(tensor.shape)
             out.copy_(tensor)
             if out.dtype == torch.float16 != tensor.dtype and out.isinf().any() and not tensor.isinf().any():
@@ -161,7 +165,7 @@ def show_progress(done: int, total: int) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m cinemo_core.convert", description="Write a Cinemo UNet as one safetensors file.")
+    parser = argparse.ArgumentParser(prog="python -m cinemo_core.convert", description="Write a checkpoint as one safetensors file.")
     parser.add_argument("source", type=Path, metavar="SRC", help="checkpoint folder, UNet folder or weights file")
     parser.add_argument("target", type=Path, metavar="DST.safetensors", help="file to write")
     parser.add_argument("--dtype", choices=TARGET_DTYPES, default="keep", help="type of the weights in the file (default: as they are)")

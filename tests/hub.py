@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 
 REPOSITORY = "maxin-cn/Cinemo"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
-LFS = (".bin", ".pt", ".safetensors")
+LFS = (".bin", ".pt", ".ckpt", ".safetensors")
 
 
 class Seen(NamedTuple):
@@ -35,7 +35,8 @@ class Hub(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, repository: str = REPOSITORY):
+        self.repository = repository
         super().__init__(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server_port}"
         self.files = {path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
@@ -58,7 +59,13 @@ class Hub(ThreadingHTTPServer):
         self.server_close()
 
     def listing(self) -> dict:
-        return {"id": REPOSITORY, "modelId": REPOSITORY, "sha": COMMIT, "private": False, "siblings": [self.entry(p) for p in self.files]}
+        return {
+            "id": self.repository,
+            "modelId": self.repository,
+            "sha": COMMIT,
+            "private": False,
+            "siblings": [self.entry(p) for p in self.files],
+        }
 
     def entry(self, path: str) -> dict:
         content = self.files[path]
@@ -73,7 +80,7 @@ class Hub(ThreadingHTTPServer):
 
     def starts(self, path: str) -> list[int]:
         """First bytes of the requests for the content of a file."""
-        place = f"/cdn/{path}" if path.endswith(LFS) else f"/{REPOSITORY}/resolve/{COMMIT}/{path}"
+        place = f"/cdn/{path}" if path.endswith(LFS) else f"/{self.repository}/resolve/{COMMIT}/{path}"
         return [seen.start for seen in self.requests if seen.path == place and seen.method == "GET"]
 
 
@@ -97,10 +104,10 @@ class Handler(BaseHTTPRequestHandler):
         start = int(asked.removeprefix("bytes=").rstrip("-")) if asked else 0
         self.server.requests.append(Seen(self.command, path, start))
         self.server.tokens += self.headers.get_all("Authorization", [])
-        resolve = f"/{REPOSITORY}/resolve/{COMMIT}/"
+        resolve = f"/{self.server.repository}/resolve/{COMMIT}/"
         if self.server.refuse is not None:
             self.fail(self.server.refuse, "RepoNotFound" if self.server.refuse == 401 else None)
-        elif path == f"/api/models/{REPOSITORY}":
+        elif path == f"/api/models/{self.server.repository}":
             self.answer(200, json.dumps(self.server.listing()).encode(), {"Content-Type": "application/json"})
         elif path.startswith("/cdn/"):
             self.send_file(path.removeprefix("/cdn/"), start, bool(asked))

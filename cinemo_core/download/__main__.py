@@ -1,6 +1,8 @@
-"""Downloads the published checkpoint into ComfyUI, checks it, and writes its UNet as one safetensors file of half the size.
+"""Downloads a published checkpoint into ComfyUI, checks it, and writes its network as one safetensors file of half the size.
 
-    python -m cinemo_core.download [--dest DIR] [--endpoint URL] [--dtype fp16|bf16|fp32|keep] [--keep-original] [--image-vae]
+    python -m cinemo_core.download [MODEL] [--dest DIR] [--endpoint URL] [--dtype fp16|bf16|fp32|keep] [--keep-original]
+
+MODEL is cinemo, or one of the DynamiCrafter models: a single file with all of its parts, for research and non-commercial use.
 
 Run it in the folder of this pack, with ComfyUI's Python. An interrupted run continues where it stopped; a second run does
 nothing. Every file is compared with the checksum that the hub lists for it: SHA-256 for the weights, the git blob id for the
@@ -41,34 +43,55 @@ def check_python() -> None:
 def run(arguments: list[str] | None) -> int:
     from ..convert import TARGET_DTYPES
     from ..models.families import FAMILIES
-    from .destination import default_destination
+    from .destination import CHECKPOINTS, default_destination
     from .install import Request, install
+    from .single import FileRequest, install_file
 
-    published = next(family.published for family in FAMILIES if family.published)
+    folders = {family.name.lower(): family.published for family in FAMILIES if family.published}
+    files = {file.name: (file, family) for family in FAMILIES for file in family.files}
+    default = next(iter(folders))
     parser = argparse.ArgumentParser(
         prog=COMMAND, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     parser.add_argument(
-        "--dest", type=Path, metavar="DIR", help="where the checkpoint's folder goes (default: models/diffusers of ComfyUI)"
+        "model",
+        nargs="?",
+        choices=[*folders, *files],
+        default=default,
+        metavar="MODEL",
+        help=f"{', '.join((*folders, *files))} (default: %(default)s)",
     )
-    parser.add_argument("--name", default=published.folder, help="name of that folder (default: %(default)s, which the workflows choose)")
+    parser.add_argument(
+        "--dest", type=Path, metavar="DIR", help="where it goes (default: models/diffusers of ComfyUI, models/checkpoints for a file)"
+    )
+    parser.add_argument("--name", help="name of its folder or file there (default: that of the model, which the workflows choose)")
     parser.add_argument("--endpoint", metavar="URL", help="a mirror of the hub (default: HF_ENDPOINT, else https://huggingface.co)")
     parser.add_argument(
         "--dtype",
         choices=TARGET_DTYPES,
         default="fp16",
-        help="type of the UNet's weights on disk (default: %(default)s); the README says what suits a computer without a GPU",
+        help="type of the converted weights on disk (default: %(default)s); the README says what suits a computer without a GPU",
     )
-    parser.add_argument("--keep-original", action="store_true", help="keep the UNet as published too, next to the converted one")
-    parser.add_argument("--image-vae", action="store_true", help="also fetch vae/, which decodes frame by frame")
+    parser.add_argument("--keep-original", action="store_true", help="keep what is converted as published too, next to the result")
+    parser.add_argument("--image-vae", action="store_true", help="cinemo: also fetch vae/, which decodes frame by frame")
     args = parser.parse_args(arguments)
-    if Path(args.name).name != args.name or args.name in ("", "..") or args.name.startswith("."):
-        raise InputError(f"{args.name} is not a name for a folder; give one word, such as {published.folder}.")
-    destination = (args.dest or default_destination()).expanduser().absolute()
+    name = args.name if args.name is not None else folders[args.model].folder if args.model in folders else args.model
+    if Path(name).name != name or name in ("", "..") or name.startswith("."):
+        raise InputError(f"{name} is not a name for a folder or file; give one word, such as {folders[default].folder}.")
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that no temporary file of the conversion stays
-    install(Request(published, destination / args.name, args.endpoint, args.dtype, args.keep_original, args.image_vae), print)
-    print(f"Next: press R in ComfyUI, open a Cinemo template, and choose {args.name} in Cinemo Bundle Loader.")
+    if args.model in folders:
+        folder = (args.dest or default_destination()).expanduser().absolute() / name
+        install(Request(folders[args.model], folder, args.endpoint, args.dtype, args.keep_original, args.image_vae), print)
+        print(f"Next: press R in ComfyUI, open a Cinemo template, and choose {name} in Cinemo Bundle Loader.")
+        return 0
+    if args.image_vae:
+        raise InputError(f"--image-vae is for {default} alone; {args.model} has an image VAE in its file.")
+    file, family = files[args.model]
+    folder = (args.dest or default_destination(models=CHECKPOINTS)).expanduser().absolute()
+    target = folder / f"{name.removesuffix('.safetensors')}.safetensors"
+    install_file(FileRequest(file, target, args.endpoint, args.dtype, args.keep_original), print)
+    print(f"Next: press R in ComfyUI, and choose {target.name} in Cinemo {family.name} Loader.")
     return 0
 
 

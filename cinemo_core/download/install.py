@@ -58,7 +58,7 @@ def install(request: Request, say: Callable[[str], None]) -> None:
     with scratch_folder(request.folder) as scratch:
         source = request.folder / plan.original.path
         downloads = [file for file in plan.downloads if file is not plan.original or not source.exists()]
-        say(check_space(request, downloads, scratch, plan))
+        say(check_space(request.folder, downloads, scratch, plan.original.size if plan.convert else 0))
         for file in downloads:
             fetch(repository, file, partial(scratch, file))
             say(f"verified {file.path}, {file.size:,} bytes, {file.describe_digest()}")
@@ -95,35 +95,34 @@ def make_plan(request: Request, repository: Repository) -> Plan:
                 )
         elif file is not original or request.keep_original:
             missing.append(file)
-    return Plan(missing, not is_converted(request), original)
+    return Plan(missing, not is_converted(converted(request), request.dtype), original)
 
 
-def is_converted(request: Request) -> bool:
-    """Whether the UNet is there in the wanted type. Raises InputError if it is there in another, or unreadable."""
-    target = converted(request)
+def is_converted(target: Path, dtype: str) -> bool:
+    """Whether the converted file is there in the wanted type. Raises InputError if it is there in another, or unreadable."""
     if not target.exists():
         return False
     try:
         found = read_metadata(target).get("cinemo.dtype", "another type")
     except CheckpointError as error:
         raise InputError(f"{error} To convert it again, delete it first.") from None
-    if found != request.dtype:
-        raise InputError(
-            f"{target} holds {found}, expected {request.dtype}; delete it to convert it again, or pass the --dtype that it has."
-        )
+    if found != dtype:
+        raise InputError(f"{target} holds {found}, expected {dtype}; delete it to convert it again, or pass the --dtype that it has.")
     return True
 
 
-def check_space(request: Request, downloads: list[RemoteFile], scratch: Path, plan: Plan) -> str:
-    """How much is still to download, as a line. Raises InputError if the disk cannot hold it together with the converted UNet."""
+def check_space(folder: Path, downloads: list[RemoteFile], scratch: Path, converted: int) -> str:
+    """How much is still to download, as a line; converted: bytes of the file that is to be converted.
+
+    Raises InputError if the disk cannot hold it all.
+    """
     there = [partial(scratch, file) for file in downloads]
     needed = sum(file.size for file in downloads) - sum(path.stat().st_size for path in there if path.exists())
-    converted = plan.original.size if plan.convert else 0  # half of it twice for a half type: the file, and what is converted
-    free = shutil.disk_usage(scratch).free
-    sizes = f"{needed / 1e9:.2f} to download, {converted / 1e9:.2f} for the converted UNet"
+    free = shutil.disk_usage(scratch).free  # half of `converted` twice for a half type: the file, and what is converted
+    sizes = f"{needed / 1e9:.2f} to download, {converted / 1e9:.2f} for the converted file"
     if free < needed + converted:
         raise InputError(
-            f"{request.folder} has {free / 1e9:.2f} GB free, {(needed + converted) / 1e9:.2f} GB are needed ({sizes}); "
+            f"{folder} has {free / 1e9:.2f} GB free, {(needed + converted) / 1e9:.2f} GB are needed ({sizes}); "
             "free some space, or choose another disk with --dest."
         )
     return f"{len(downloads)} files, GB: {sizes}, {free / 1e9:.2f} free"

@@ -5,11 +5,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .published import Published
+from .published import Published, PublishedFile
 
 
 def no_config_file(weights: Path, config: Any) -> None:
     """For a family whose published files say nothing next to the weights."""
+
+
+def nothing(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
+    """For a family whose files hold a network alone, or are converted to one."""
+    return {}
 
 
 def sizes_alone(config: Any, checkpoint: Mapping[str, Any]) -> Any:
@@ -29,7 +34,8 @@ class Family:
     complete: its sizes with what the whole checkpoint says besides; raises CheckpointError where the network lacks a part.
     shapes: names and shapes of all tensors of these sizes.
     sensitive: prefixes of the tensors that keep their own format in an 8-bit network.
-    published: where its weights can be had.
+    published, files: where its weights can be had, as a folder of parts or each model in one file.
+    beside: what a checkpoint holds besides the network that a converted file keeps, under the names that it has there.
     check_config_file: raises CheckpointError for a configuration next to the weights that contradicts them.
     """
 
@@ -42,6 +48,8 @@ class Family:
     complete: Callable[[Any, Mapping[str, Any]], Any] = sizes_alone
     sensitive: tuple[str, ...] = ()
     published: Published | None = None
+    files: tuple[PublishedFile, ...] = ()
+    beside: Callable[[Mapping[str, Any]], dict[str, Any]] = nothing
     check_config_file: Callable[[Path, Any], None] = no_config_file
 
     @property

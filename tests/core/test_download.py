@@ -253,7 +253,7 @@ class TestPlace:
         free = 20_000_000
         monkeypatch.setattr(install.shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
         found = sentence(download())
-        assert re.search(r"has 0.02 GB free, 0\.\d\d GB are needed \(0\.\d\d to download, 0.01 for the converted UNet\)", found)
+        assert re.search(r"has 0.02 GB free, 0\.\d\d GB are needed \(0\.\d\d to download, 0.01 for the converted file\)", found)
         assert [seen.path for seen in hub.requests] == ["/api/models/maxin-cn/Cinemo"]
 
     def test_not_writable(self, download, tmp_path):

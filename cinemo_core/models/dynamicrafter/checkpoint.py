@@ -10,6 +10,7 @@ from typing import Any
 
 from ...errors import CheckpointError
 from .keys import DEEPSPEED
+from .variants import SCALES
 
 VAE = "first_stage_model."
 TEXT = "cond_stage_model.model."
@@ -37,6 +38,12 @@ def split(state_dict: Mapping[str, Any]) -> Parts:
         return {name.removeprefix(prefix): t for name, t in plain.items() if name.startswith(prefix) and not name.endswith(MASK)}
 
     return Parts(part(VAE), part(TEXT), part(IMAGE))
+
+
+def beside(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
+    """What a checkpoint holds besides its network and is of use: the other parts, and the scales that say which variant it is."""
+    plain = {DEEPSPEED.sub("", name): tensor for name, tensor in checkpoint.items()}
+    return {n: t for n, t in plain.items() if n == SCALES or (n.startswith((VAE, TEXT, IMAGE)) and not n.endswith(MASK))}
 
 
 def is_tooncrafter(names: Iterable[str]) -> bool:

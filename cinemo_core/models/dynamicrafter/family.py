@@ -4,8 +4,10 @@ from functools import partial
 
 from ..family import Family
 from ..sd_unet.skeleton import tensor_shapes
+from .checkpoint import beside
 from .config import DynamiCrafterConfig
 from .keys import SENSITIVE, is_dynamicrafter, normalise
+from .published import PUBLISHED
 from .unet import DynamiCrafterUNet
 
 
@@ -23,4 +25,6 @@ DYNAMICRAFTER = Family(
     shapes=expected_shapes,
     complete=DynamiCrafterConfig.complete,
     sensitive=SENSITIVE,
+    files=PUBLISHED,
+    beside=beside,
 )
