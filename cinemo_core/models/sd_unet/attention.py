@@ -90,10 +90,15 @@ class SpatialBlock(nn.Module):
         n = self.norm1(x)
         n, context, value = patch_attention("attn1_patch", (n, n, n), options, seen)
         q, k, v = self.attn1.project(n, context, value)
+        k, v = self.add_keys(k, v, step)
         replace = replacement("attn1", options)
         out = replace(q, k, v, seen) if replace else self.attn1.attend(q, k, v, options)
         n = patch_maps("attn1_output_patch", self.attn1.to_out(out), options, seen)
         return patch_maps("middle_patch", x + n, options, seen)
+
+    def add_keys(self, k: Tensor, v: Tensor, step: Step) -> tuple[Tensor, Tensor]:
+        """Add the keys and values of other tokens that a family lets self-attention see."""
+        return k, v
 
     def attend_to_context(self, x: Tensor, step: Step) -> Tensor:
         """[b * f, h * w, d] -> the same, the input added; a row of context may serve all frames of a clip."""

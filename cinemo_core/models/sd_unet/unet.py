@@ -22,8 +22,9 @@ class Layers:
     res_block: Callable[[int, int], nn.Module]
     transformers: Callable[[int, int], list[nn.Module]]
 
-    def after_res_block(self, channels: int, depth: int) -> list[nn.Module]:
-        return self.transformers(channels, depth) if depth else []
+    def of(self, channels: int, out: int, depth: int) -> list[nn.Module]:
+        """A ResBlock and what follows it."""
+        return [self.res_block(channels, out), *(self.transformers(out, depth) if depth else [])]
 
 
 class Block(nn.ModuleList):
@@ -50,18 +51,18 @@ class SDUNet(nn.Module):
                 self.input_blocks.append(Block([Downsample(width, **layer)]))
                 skips.append(width)
             for _ in range(count):
-                self.input_blocks.append(Block([layers.res_block(width, out), *layers.after_res_block(out, next(depths))]))
+                self.input_blocks.append(Block(layers.of(width, out, next(depths))))
                 width = out
                 skips.append(width)
 
-        middle = layers.after_res_block(width, config.transformer_depth_middle)
-        self.middle_block = Block([layers.res_block(width, width), *middle, layers.res_block(width, width)])
+        middle = layers.of(width, width, config.transformer_depth_middle)
+        self.middle_block = Block([*middle, layers.res_block(width, width)])
 
         self.output_blocks = nn.ModuleList()
         depths = reversed(config.transformer_depth_output)
         for level, (count, out) in reversed(list(enumerate(zip(config.num_res_blocks, config.widths, strict=True)))):
             for i in range(count + 1):
-                block = Block([layers.res_block(width + skips.pop(), out), *layers.after_res_block(out, next(depths))])
+                block = Block(layers.of(width + skips.pop(), out, next(depths)))
                 width = out
                 if level and i == count:
                     block.append(Upsample(width, **layer))
