@@ -10,9 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ...errors import InputError
+from ..diffusion import TIMESTEPS, check_steps, zero_terminal_snr
 
-TIMESTEPS = 1000
 BETA_START, BETA_END = 0.00085, 0.012
 RESCALED = 400  # timesteps over which the scale falls
 TERMINAL_ALPHA = 4.8973451890853435e-08  # represents zero: with a larger sigma, float32 loses more in a sampler than this does
@@ -31,9 +30,7 @@ class Schedule:
         alphas = torch.cumprod(1 - betas, dim=0)
         if not self.v:
             return alphas
-        roots = alphas.sqrt()
-        shifted = roots - roots[-1]
-        return (shifted * (roots[0] / shifted[0])) ** 2
+        return zero_terminal_snr(alphas)
 
     def scales(self) -> Tensor:
         """s(t), float64 [1000]."""
@@ -50,14 +47,3 @@ def uniform_timesteps(steps: int) -> list[int]:
     """The authors' "uniform" spacing, from noisy to clean: 1, 1 + c, ... with c = 1000 // steps, which may be more than `steps` of them."""
     check_steps(steps)
     return [t + 1 for t in reversed(range(0, TIMESTEPS, TIMESTEPS // steps)) if t + 1 < TIMESTEPS]
-
-
-def trailing_timesteps(steps: int) -> list[int]:
-    """The authors' "uniform_trailing" spacing, from noisy to clean; it begins at the last timestep."""
-    check_steps(steps)
-    return [round(TIMESTEPS - i * TIMESTEPS / steps) - 1 for i in range(steps)]
-
-
-def check_steps(steps: int) -> None:
-    if isinstance(steps, bool) or not isinstance(steps, int) or not 1 <= steps <= TIMESTEPS:
-        raise InputError(f"Sampling got {steps!r} steps; choose a whole number from 1 to {TIMESTEPS}.")

@@ -2,9 +2,10 @@
 
 import pytest
 import torch
+from cinemo_pack.cinemo_core.models.diffusion import trailing_timesteps
 from cinemo_pack.cinemo_core.models.dynamicrafter import guidance
 from cinemo_pack.cinemo_core.models.dynamicrafter.ddim import FINAL_TIMESTEP, Level, sample
-from cinemo_pack.cinemo_core.models.dynamicrafter.schedule import Schedule, trailing_timesteps, uniform_timesteps
+from cinemo_pack.cinemo_core.models.dynamicrafter.schedule import Schedule, uniform_timesteps
 from cinemo_pack.tests.goldens import load, meta
 from cinemo_pack.tests.goldens.rule import normal
 

@@ -1,7 +1,8 @@
 """The schedule against that of the authors' code."""
 
 import pytest
-from cinemo_pack.cinemo_core.models.dynamicrafter.schedule import Schedule, trailing_timesteps, uniform_timesteps
+from cinemo_pack.cinemo_core.models.diffusion import trailing_timesteps
+from cinemo_pack.cinemo_core.models.dynamicrafter.schedule import Schedule, uniform_timesteps
 from cinemo_pack.tests.goldens import load, meta
 
 META = meta("dynamicrafter/schedule")
