@@ -13,29 +13,33 @@ MIN_SIDE = 16
 MIN_FRAMES = 2
 
 
-def check_clip_latent(latent: torch.Tensor) -> None:
-    """Raise InputError unless `latent` is one clip: [f, 4, h, w] with at least 2 frames, none of its sides empty."""
-    check_latent(latent)
+def check_clip_latent(latent: torch.Tensor, family: str = "Cinemo", maker: str = "Cinemo Motion Conditioning") -> None:
+    """Raise InputError unless `latent` is one clip: [f, 4, h, w] with at least 2 frames, none of its sides empty.
+
+    family, maker: whose clip, and the node that makes one, for the sentence.
+    """
+    check_latent(latent, family, maker)
     if latent.shape[0] < MIN_FRAMES:
         raise InputError(
-            f"The latent has {latent.shape[0]} frame(s); a Cinemo clip has the input image and at least one frame after it: use 2 or more."
+            f"The latent has {latent.shape[0]} frame(s); a {family} clip has the input image and at least one frame after it: "
+            "use 2 or more."
         )
 
 
-def check_latent(latent: torch.Tensor) -> None:
+def check_latent(latent: torch.Tensor, family: str = "Cinemo", maker: str = "Cinemo Motion Conditioning") -> None:
     """Raise InputError unless `latent` is one picture or clip: [f, 4, h, w], none of its sides empty."""
     shape = list(latent.shape)
     if latent.ndim == 5:
         raise InputError(
-            f"The latent has 5 dimensions {shape}, as video models with a frame axis use them; Cinemo takes [frames, 4, height, width]: "
-            "make the latent with Cinemo Motion Conditioning, or with VAE Encode on the frames of a clip."
+            f"The latent has 5 dimensions {shape}, as video models with a frame axis use them; {family} takes [frames, 4, height, width]: "
+            f"make the latent with {maker}, or with VAE Encode on the frames of a clip."
         )
     if latent.ndim != 4:
-        raise InputError(f"The latent has shape {shape}; a Cinemo clip is [frames, 4, height, width].")
+        raise InputError(f"The latent has shape {shape}; a {family} clip is [frames, 4, height, width].")
     frames, channels, height, width = shape
     if channels != LATENT_CHANNELS:
         raise InputError(
-            f"The latent has {channels} channels, Cinemo has {LATENT_CHANNELS}: encode with a Stable Diffusion 1.x VAE or Cinemo's own."
+            f"The latent has {channels} channels, {family} has {LATENT_CHANNELS}: encode with a Stable Diffusion VAE or {family}'s own."
         )
     if frames < 1 or height < 1 or width < 1:
         raise InputError(f"The latent is empty, its shape is {shape}; use one with at least one frame, row and column.")

@@ -10,6 +10,7 @@ import io
 import math
 from contextlib import contextmanager
 
+import comfy.latent_formats
 import comfy_execution.progress
 import comfy_execution.utils
 import latent_preview
@@ -22,6 +23,17 @@ from .progress import StepProgress
 
 CLIP_PREVIEW = "cinemo.clip_preview"  # the message's name, as web/animated_preview.js knows it
 JPEG_QUALITY = 90
+
+
+def moving_frame(x0):
+    """The last frame of a clip: what a preview of one picture shows, since the first one is the image."""
+    return x0[-1:]
+
+
+class ClipLatent(comfy.latent_formats.SD15):
+    """Stable Diffusion's latents as the frames of a clip."""
+
+    latent_rgb_factors_reshape = staticmethod(moving_frame)
 
 
 @contextmanager

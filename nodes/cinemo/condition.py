@@ -2,7 +2,8 @@
 
 from comfy_api.latest import io
 
-from ...cinemo_core.comfyui.cinemo.conditioning import ClipSize, Motion, condition_clip
+from ...cinemo_core.comfyui.cinemo.conditioning import Motion, condition_clip
+from ...cinemo_core.comfyui.pictures import ClipSize
 from ...cinemo_core.motion.buckets import BUCKETS, SAME_BUCKET
 from .. import inputs
 from . import inputs as own

@@ -2,8 +2,9 @@
 
 from comfy_api.latest import io
 
-from ...cinemo_core.comfyui.cinemo.conditioning import ClipSize, Motion
+from ...cinemo_core.comfyui.cinemo.conditioning import Motion
 from ...cinemo_core.comfyui.cinemo.inversion import Inversion, Source, invert_video, show_on_node
+from ...cinemo_core.comfyui.pictures import ClipSize
 from .. import inputs
 from . import inputs as own
 

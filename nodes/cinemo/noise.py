@@ -2,7 +2,8 @@
 
 from comfy_api.latest import io
 
-from ...cinemo_core.comfyui.cinemo.noise import DCTInitNoise, random_noise
+from ...cinemo_core.comfyui.cinemo.noise import DCTInitNoise
+from ...cinemo_core.comfyui.noise import random_noise
 from .. import inputs
 
 

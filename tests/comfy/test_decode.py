@@ -6,8 +6,8 @@ import comfy.utils
 import pytest
 import torch
 from cinemo_pack.cinemo_core import included
-from cinemo_pack.cinemo_core.comfyui.cinemo.conditioning import encode_images
 from cinemo_pack.cinemo_core.comfyui.decode import CHUNK, SHARE, TILES, decode_clip, memory_of, tile_for_cpu
+from cinemo_pack.cinemo_core.comfyui.pictures import ClipSize, encode_images, fit
 from cinemo_pack.cinemo_core.comfyui.vae import is_temporal, load_vae
 from cinemo_pack.cinemo_core.errors import InputError
 from cinemo_pack.cinemo_core.evaluation.claims.cases import held_out_photographs
@@ -41,7 +41,9 @@ def clip(vae):
     """Two frames of photographs, as latents."""
     photographs = [torch.from_numpy(image)[None] / 255 for _, image in held_out_photographs(SIDE * 8)]
     with torch.inference_mode():
-        return torch.cat([encode_images(vae, photograph, SIDE * 8, SIDE * 8, "cover") for photograph in photographs[:2]])
+        return torch.cat(
+            [encode_images(vae, fit(photograph, ClipSize(SIDE * 8, SIDE * 8, 2)), "one of SD") for photograph in photographs[:2]]
+        )
 
 
 def free(monkeypatch, amount: float) -> None:

@@ -7,10 +7,12 @@ import torch
 from cinemo_pack.cinemo_core import included
 from cinemo_pack.cinemo_core.comfyui.cinemo import choices
 from cinemo_pack.cinemo_core.comfyui.cinemo.bundle import load_bundle
-from cinemo_pack.cinemo_core.comfyui.cinemo.conditioning import ClipSize, Motion, condition_clip
-from cinemo_pack.cinemo_core.comfyui.cinemo.noise import DCTInitNoise, random_noise
+from cinemo_pack.cinemo_core.comfyui.cinemo.conditioning import Motion, condition_clip
+from cinemo_pack.cinemo_core.comfyui.cinemo.noise import DCTInitNoise
 from cinemo_pack.cinemo_core.comfyui.cinemo.sampling import Sampling, sample_clip
 from cinemo_pack.cinemo_core.comfyui.decode import decode_clip
+from cinemo_pack.cinemo_core.comfyui.noise import random_noise
+from cinemo_pack.cinemo_core.comfyui.pictures import ClipSize
 from cinemo_pack.cinemo_core.evaluation.claims.cases import held_out_photographs
 from cinemo_pack.cinemo_core.evaluation.claims.claims import measured_bucket
 from cinemo_pack.cinemo_core.evaluation.claims.direction import read_direction

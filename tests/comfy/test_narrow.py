@@ -11,9 +11,10 @@ import torch
 from cinemo_pack.cinemo_core import included
 from cinemo_pack.cinemo_core.comfyui import stock_loaders
 from cinemo_pack.cinemo_core.comfyui.cinemo.bundle import load_bundle
-from cinemo_pack.cinemo_core.comfyui.cinemo.conditioning import ClipSize, Motion, condition_clip
+from cinemo_pack.cinemo_core.comfyui.cinemo.conditioning import Motion, condition_clip
 from cinemo_pack.cinemo_core.comfyui.clip import load_clip
 from cinemo_pack.cinemo_core.comfyui.loading import load_unet
+from cinemo_pack.cinemo_core.comfyui.pictures import ClipSize
 from cinemo_pack.cinemo_core.comfyui.vae import load_vae
 from cinemo_pack.cinemo_core.errors import CheckpointError
 from comfy.cli_args import args

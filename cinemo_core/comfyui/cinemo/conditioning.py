@@ -2,19 +2,17 @@
 
 from dataclasses import dataclass, replace
 
-import comfy.model_management
-import comfy.utils
 import node_helpers
 import torch
 
-from ...errors import ConditioningError, InputError
+from ...errors import ConditioningError
 from ...motion.buckets import SAME_BUCKET, motion_id
 from ...motion.residual import static_clip
-from ...resize import resize_image
-from ...shapes import LATENT_CHANNELS, check_image, check_video_size
-from ..vae import check_numbers
+from ...shapes import check_image, check_video_size
+from ..pictures import ClipSize, encode_images, fit
 
 CLIP_KEY = "cinemo_clip"
+VAES = "Cinemo's own VAE or one of Stable Diffusion 1.x"
 FROM_BUCKET = -1.0  # of the number that the network reads
 
 
@@ -29,16 +27,6 @@ class ClipCondition:
     motion_id: float
     frames: int
     keeps_motion: bool = False
-
-
-@dataclass(frozen=True)
-class ClipSize:
-    """Width and height in pixels, length in frames, and how a picture of another aspect meets them (a mode of `resize_image`)."""
-
-    width: int
-    height: int
-    frames: int
-    resize: str = "cover"
 
 
 @dataclass(frozen=True)
@@ -74,35 +62,12 @@ def condition_clip(
     check_video_size(size.width, size.height, size.frames)
     check_image(image)
     positive_id, negative_id = motion.id, motion.negative_id
-    z0 = encode_images(vae, image[:1], size.width, size.height, size.resize)
+    z0 = encode_images(vae, fit(image[:1], size), VAES)
     clip = ClipCondition(z0, positive_id, size.frames)
     positive, negative = attach_clip(clip, positive, negative)
     if negative_id is not None:
         (negative,) = attach_clip(replace(clip, motion_id=negative_id, keeps_motion=True), negative)
     return positive, negative, static_clip(z0, size.frames)
-
-
-def encode_images(vae, images: torch.Tensor, width: int, height: int, resize: str) -> torch.Tensor:
-    """Images [b, h, w, 3 or 4] in 0..1 at the video's size, as latents [b, 4, height / 8, width / 8], unscaled.
-
-    Raises InputError for images that do not fit and for a VAE that is missing, of another latent space, or at the end of its numbers.
-    """
-    if vae is None:
-        raise InputError("There is no VAE: the checkpoint held none; load one with VAELoader or Cinemo Bundle Loader.")
-    if vae.latent_channels != LATENT_CHANNELS:
-        raise InputError(
-            f"The VAE makes latents of {vae.latent_channels} channels, Cinemo needs {LATENT_CHANNELS}: connect Cinemo's own VAE or one of "
-            "Stable Diffusion 1.x."
-        )
-    latents = vae.encode(resize_image(images, width, height, resize))
-    expected = (images.shape[0], LATENT_CHANNELS, height // 8, width // 8)
-    if latents.shape != expected:
-        raise InputError(
-            f"The VAE made a latent of shape {list(latents.shape)} from {width}x{height} pixels, expected {list(expected)}: "
-            "connect Cinemo's own VAE or one of Stable Diffusion 1.x."
-        )
-    check_numbers(latents, vae, "the image")
-    return latents.to(comfy.model_management.intermediate_device())
 
 
 def attach_clip(clip: ClipCondition, *conditionings: list) -> list[list]:

@@ -22,9 +22,10 @@ from ...motion.residual import static_clip
 from ...motion.segments import Drift, check_segments, correct, drift, join, segment_motion_ids, segment_prompts, segment_seed
 from ...shapes import check_clip_latent
 from ..description import check_model
+from ..noise import random_noise
 from .conditioning import CLIP_KEY, ClipCondition, check_clip, clip_of
 from .model import CinemoSupported
-from .noise import DCTInitNoise, random_noise
+from .noise import DCTInitNoise
 from .sampling import Sampling, sample_clip
 
 

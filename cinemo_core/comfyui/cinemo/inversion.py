@@ -16,7 +16,8 @@ from ...models.cinemo.schedule import check_run
 from ...motion.residual import split_clip, static_clip
 from ...shapes import MIN_FRAMES, PIXELS_PER_LATENT, check_clip_latent, check_finite, check_image, check_video_size
 from ..description import check_model
-from .conditioning import ClipCondition, ClipSize, Motion, attach_clip, encode_images
+from ..pictures import ClipSize, encode_images, fit
+from .conditioning import VAES, ClipCondition, Motion, attach_clip
 from .model import CinemoSupported
 from .sampling import REFERENCE_SCHEDULER, Sampling, moving_preview, reference_sigmas, sample_clip
 
@@ -158,7 +159,7 @@ def read_source(source: Source, size: ClipSize) -> torch.Tensor:
     if images is not None and latent is None:
         check_video_size(size.width, size.height, size.frames)
         check_image(images)
-        return encode_images(source.vae, resample_frames(images, size.frames), size.width, size.height, size.resize)
+        return encode_images(source.vae, fit(resample_frames(images, size.frames), size), VAES)
     found = "neither images nor a latent" if images is None else "both images and a latent"
     raise InputError(f"Cinemo Invert Video got {found}; connect the clip to one of the two.")
 

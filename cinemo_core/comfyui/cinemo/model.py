@@ -6,7 +6,6 @@ back and pins frame 0 to it. Samplers, masks, previews and patches see frames.
 """
 
 import comfy.conds
-import comfy.latent_formats
 import comfy.ldm.modules.attention
 import comfy.model_base
 import comfy.patcher_extension
@@ -21,6 +20,7 @@ from ...models.cinemo.unet import CinemoUNet
 from ...shapes import check_clip_latent
 from ..description import FamilyDescription
 from ..outcome import check_sampled
+from ..preview import ClipLatent
 from ..rows import CONDClip, CONDRow
 from ..text import set_text
 from ..windows import frame_indices
@@ -28,15 +28,6 @@ from .conditioning import CLIP_KEY, check_clip
 
 CLIP_L_WIDTH = 768
 SD15_SETTINGS = {"image_size": 32, "use_spatial_transformer": True, "legacy": False}  # what SD1.x's networks take besides sizes
-
-
-def moving_frame(x0):
-    """The last frame of a clip: what a preview shows, since the first one stands still."""
-    return x0[-1:]
-
-
-class CinemoLatent(comfy.latent_formats.SD15):
-    latent_rgb_factors_reshape = staticmethod(moving_frame)
 
 
 class CinemoNetwork(CinemoUNet):
@@ -145,7 +136,7 @@ class CinemoSupported(FamilyDescription, comfy.supported_models.SD15):
     unet_config: dict = {}
     unet_extra_config: dict = {}
     sampling_settings = {"beta_schedule": "sqrt_linear", "linear_start": 1e-4, "linear_end": 0.02}
-    latent_format = CinemoLatent
+    latent_format = ClipLatent
     memory_usage_factor = 1.0
 
     def clip_target(self, state_dict={}) -> ClipTarget | None:

@@ -1,17 +1,11 @@
-"""NOISE objects: what samplers ask for initial noise. Drawn on the CPU, hence the same on every device."""
+"""NOISE refined by an image: what samplers ask for initial noise. Made on the CPU, hence the same on every device."""
 
 import comfy.latent_formats
 import torch
-from comfy_extras.nodes_custom_sampler import Noise_RandomNoise
 
 from ...errors import InputError
 from ...models.cinemo.dctinit import check_low_pass, dct_init
 from ...shapes import check_clip_latent, check_latent
-
-
-def random_noise(seed: int):
-    """ComfyUI's own seeded noise."""
-    return Noise_RandomNoise(seed)
 
 
 class DCTInitNoise:

@@ -13,10 +13,10 @@ from ...models.cinemo.schedule import check_run, ddim_sigmas, vp_scale
 from ...motion.residual import to_frames, to_residual
 from ...shapes import check_clip_latent, check_finite
 from ..description import check_model
+from ..noise import random_noise
 from ..preview import moving_preview
 from .conditioning import check_clip, clip_of
 from .model import CinemoSupported
-from .noise import random_noise
 
 REFERENCE_SCHEDULER = "cinemo_ddim"
 

@@ -8,10 +8,12 @@ import comfy.sd
 import comfy.supported_models
 import pytest
 import torch
-from cinemo_pack.cinemo_core.comfyui.cinemo.conditioning import CLIP_KEY, ClipSize, Motion, condition_clip
-from cinemo_pack.cinemo_core.comfyui.cinemo.noise import DCTInitNoise, random_noise
+from cinemo_pack.cinemo_core.comfyui.cinemo.conditioning import CLIP_KEY, Motion, condition_clip
+from cinemo_pack.cinemo_core.comfyui.cinemo.noise import DCTInitNoise
 from cinemo_pack.cinemo_core.comfyui.cinemo.sampling import Sampling, reference_sigmas, sample_clip
 from cinemo_pack.cinemo_core.comfyui.decode import decode_clip
+from cinemo_pack.cinemo_core.comfyui.noise import random_noise
+from cinemo_pack.cinemo_core.comfyui.pictures import ClipSize
 from cinemo_pack.cinemo_core.errors import CinemoError
 from comfy.taesd.taesd import TAESD
 
@@ -250,7 +252,7 @@ IMAGE = torch.rand(1, 20, 30, 3)
     ("change", "message"),
     [
         ({"vae": None}, "There is no VAE"),
-        ({"vae": small_vae(16)}, "latents of 16 channels, Cinemo needs 4"),
+        ({"vae": small_vae(16)}, "latents of 16 channels, expected 4"),
         ({"width": 0}, "width is 0"),
         ({"width": 20}, "multiple of 8"),
         ({"height": -8}, "height is -8"),

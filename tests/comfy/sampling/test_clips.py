@@ -6,8 +6,9 @@ import comfy.samplers
 import latent_preview
 import pytest
 import torch
-from cinemo_pack.cinemo_core.comfyui.cinemo.noise import DCTInitNoise, random_noise
+from cinemo_pack.cinemo_core.comfyui.cinemo.noise import DCTInitNoise
 from cinemo_pack.cinemo_core.comfyui.cinemo.sampling import Sampling, reference_sigmas, sample_clip
+from cinemo_pack.cinemo_core.comfyui.noise import random_noise
 from cinemo_pack.cinemo_core.models.cinemo.schedule import ddim_sigmas
 
 from .conftest import MOTION_ID, animate, assert_same_but_for_rounding, make_clip, random_clip

@@ -11,10 +11,12 @@ import latent_preview
 import pytest
 import torch
 from cinemo_pack.cinemo_core.comfyui.cinemo.bundle import load_bundle
-from cinemo_pack.cinemo_core.comfyui.cinemo.conditioning import CLIP_KEY, ClipSize, Motion, condition_clip
+from cinemo_pack.cinemo_core.comfyui.cinemo.conditioning import CLIP_KEY, Motion, condition_clip
 from cinemo_pack.cinemo_core.comfyui.cinemo.extend import Settings, extend_video
-from cinemo_pack.cinemo_core.comfyui.cinemo.noise import DCTInitNoise, random_noise
+from cinemo_pack.cinemo_core.comfyui.cinemo.noise import DCTInitNoise
 from cinemo_pack.cinemo_core.comfyui.cinemo.sampling import Sampling, sample_clip
+from cinemo_pack.cinemo_core.comfyui.noise import random_noise
+from cinemo_pack.cinemo_core.comfyui.pictures import ClipSize
 from cinemo_pack.cinemo_core.errors import CinemoError
 from cinemo_pack.cinemo_core.motion.segments import segment_seed
 

@@ -4,8 +4,8 @@ import comfy.model_base
 import comfy.samplers
 import pytest
 import torch
-from cinemo_pack.cinemo_core.comfyui.cinemo.noise import random_noise
 from cinemo_pack.cinemo_core.comfyui.cinemo.sampling import REFERENCE_SCHEDULER, Sampling, sample_clip, sampler_names, scheduler_names
+from cinemo_pack.cinemo_core.comfyui.noise import random_noise
 
 STEPS = 4
 # Its step size control compares an error estimate with the size of x, which z0 shifts: other steps, another result.

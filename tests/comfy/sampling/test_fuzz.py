@@ -2,11 +2,13 @@
 
 import pytest
 import torch
-from cinemo_pack.cinemo_core.comfyui.cinemo.conditioning import CLIP_KEY, ClipCondition, ClipSize, Motion, condition_clip
-from cinemo_pack.cinemo_core.comfyui.cinemo.noise import DCTInitNoise, random_noise
+from cinemo_pack.cinemo_core.comfyui.cinemo.conditioning import CLIP_KEY, ClipCondition, Motion, condition_clip
+from cinemo_pack.cinemo_core.comfyui.cinemo.noise import DCTInitNoise
 from cinemo_pack.cinemo_core.comfyui.cinemo.sampling import Sampling, reference_sigmas, sample_clip
 from cinemo_pack.cinemo_core.comfyui.decode import decode_clip
 from cinemo_pack.cinemo_core.comfyui.measure import measure_motion, report_motion
+from cinemo_pack.cinemo_core.comfyui.noise import random_noise
+from cinemo_pack.cinemo_core.comfyui.pictures import ClipSize
 from cinemo_pack.cinemo_core.comfyui.vae import load_vae
 from cinemo_pack.cinemo_core.errors import CinemoError
 from cinemo_pack.cinemo_core.motion.residual import merge_clip, split_clip

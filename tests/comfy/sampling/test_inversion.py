@@ -7,11 +7,12 @@ import latent_preview
 import pytest
 import torch
 from cinemo_pack.cinemo_core.comfyui.cinemo.bundle import load_bundle
-from cinemo_pack.cinemo_core.comfyui.cinemo.conditioning import ClipCondition, ClipSize, Motion, attach_clip, condition_clip
+from cinemo_pack.cinemo_core.comfyui.cinemo.conditioning import ClipCondition, Motion, attach_clip, condition_clip
 from cinemo_pack.cinemo_core.comfyui.cinemo.inversion import Inversion, InvertedNoise, Source, invert_video
 from cinemo_pack.cinemo_core.comfyui.cinemo.noise import DCTInitNoise
 from cinemo_pack.cinemo_core.comfyui.cinemo.sampling import Sampling, sample_clip
 from cinemo_pack.cinemo_core.comfyui.decode import decode_clip
+from cinemo_pack.cinemo_core.comfyui.pictures import ClipSize
 from cinemo_pack.cinemo_core.errors import CinemoError
 from cinemo_pack.cinemo_core.models.cinemo.dctinit import low_pass_mask
 from cinemo_pack.cinemo_core.models.cinemo.schedule import alphas_cumprod

@@ -6,7 +6,7 @@ import comfy.patcher_extension
 import comfy.samplers
 import pytest
 import torch
-from cinemo_pack.cinemo_core.comfyui.cinemo.noise import random_noise
+from cinemo_pack.cinemo_core.comfyui.noise import random_noise
 
 from .conftest import animate, random_clip
 

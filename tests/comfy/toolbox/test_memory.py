@@ -5,9 +5,10 @@ import comfy.patcher_extension
 import pytest
 import torch
 from cinemo_pack.cinemo_core.comfyui.cinemo.bundle import load_bundle
-from cinemo_pack.cinemo_core.comfyui.cinemo.conditioning import ClipSize, Motion, condition_clip
+from cinemo_pack.cinemo_core.comfyui.cinemo.conditioning import Motion, condition_clip
 from cinemo_pack.cinemo_core.comfyui.decode import decode_clip
 from cinemo_pack.cinemo_core.comfyui.loading import load_unet
+from cinemo_pack.cinemo_core.comfyui.pictures import ClipSize
 
 from .conftest import FRAMES, evaluate, node, relative, sample
 
