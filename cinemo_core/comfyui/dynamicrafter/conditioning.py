@@ -8,6 +8,7 @@ import torch
 from ...errors import ConditioningError
 from ...models.dynamicrafter.tokens import RESAMPLED
 
+CONDITIONER = "Cinemo DynamiCrafter Conditioning"
 IMAGE_KEY = "cinemo_dynamicrafter_image"
 
 
@@ -30,6 +31,20 @@ class ImageCondition:
         return self.latents.shape[0]
 
 
+def image_of(conditioning: list, name: str) -> ImageCondition:
+    """The image of a CONDITIONING list; raises ConditioningError where an entry has none or entries disagree on the clip."""
+    images = [options.get(IMAGE_KEY) for _, options in conditioning]
+    if not images or None in images:
+        raise ConditioningError(
+            f"The {name} conditioning does not say which image to animate; pass it through {CONDITIONER} before the sampler."
+        )
+    if any(image.latents.shape != images[0].latents.shape for image in images):
+        raise ConditioningError(
+            f"The {name} conditioning combines clips of different sizes or lengths; give every part the same width, height and frames."
+        )
+    return images[0]
+
+
 def attach_image(image: ImageCondition, *conditionings: list) -> list[list]:
     """The conditionings with every entry saying which image it belongs to; an earlier one is replaced, the inputs stay as they are."""
     return [node_helpers.conditioning_set_values(conditioning, {IMAGE_KEY: image}) for conditioning in conditionings]
@@ -42,5 +57,5 @@ def check_image_condition(image: ImageCondition, latent_shape: torch.Size) -> No
     if (image.frames, own_height, own_width) != (frames, height, width):
         raise ConditioningError(
             f"The conditioning is for {image.frames} frames of {own_width * 8}x{own_height * 8}, the latent has {frames} frames of "
-            f"{width * 8}x{height * 8}; use the latent of the same DynamiCrafter Conditioning, or set its size and length to the clip's."
+            f"{width * 8}x{height * 8}; use the latent of the same {CONDITIONER}, or set its size and length to the clip's."
         )

@@ -23,10 +23,11 @@ from ...models.dynamicrafter.variants import VARIANTS
 from ...shapes import check_clip_latent
 from ..description import FamilyDescription
 from ..outcome import check_sampled
+from ..preview import ClipLatent
 from ..rows import CONDClip, CONDRow
 from ..text import set_text
 from ..windows import frame_indices, pick_frames
-from .conditioning import IMAGE_KEY, check_image_condition
+from .conditioning import CONDITIONER, IMAGE_KEY, check_image_condition
 from .model_sampling import DynamiCrafterSampling
 
 
@@ -67,9 +68,9 @@ class DynamiCrafterModel(comfy.model_base.BaseModel):
         if image is None:
             raise ConditioningError(
                 "A DynamiCrafter model got a conditioning that does not say which image to animate; "
-                "pass positive and negative through DynamiCrafter Conditioning before the sampler."
+                f"pass positive and negative through {DynamiCrafterSupported.conditioner} before the sampler."
             )
-        check_clip_latent(kwargs["noise"])
+        check_clip_latent(kwargs["noise"], DYNAMICRAFTER.name, DynamiCrafterSupported.conditioner)
         check_image_condition(image, kwargs["noise"].shape)
         out = super().extra_conds(**kwargs)
         set_text(out, kwargs.get("cross_attn"), image.frames, self.model_config.unet_config["context_dim"], DynamiCrafterSupported)
@@ -121,10 +122,11 @@ class DynamiCrafterSupported(FamilyDescription, comfy.supported_models.SD20):
     family = DYNAMICRAFTER
     model_class = DynamiCrafterModel
     loaders = "Cinemo DynamiCrafter Loader"
-    conditioner = "Cinemo DynamiCrafter Conditioning"
+    conditioner = CONDITIONER
     text_encoder = "the CLIP of the same checkpoint (OpenCLIP ViT-H, as Stable Diffusion 2.1 has, for the published ones)"
 
     unet_config: dict = {}
     unet_extra_config: dict = {}
+    latent_format = ClipLatent
     memory_usage_factor = 1.0
     clip_vision_prefix = IMAGE

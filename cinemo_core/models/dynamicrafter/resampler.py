@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ...errors import CheckpointError
 from ...files.checkpoint import shapes_of, size_of
 from ..sd_unet.attention import Attention
 from ..sd_unet.config import count
@@ -27,6 +28,13 @@ class ResamplerConfig:
     queries: int
     depth: int
     head_dim: int = HEAD_DIM
+
+    def __post_init__(self) -> None:
+        if not self.inner or self.inner % self.head_dim or self.queries % FRAMES:
+            raise CheckpointError(
+                f"The image projector is {self.inner} channels wide inside and makes {self.queries} tokens, expected a multiple of "
+                f"{self.head_dim} channels and of {FRAMES} tokens: the file is of another model."
+            )
 
     @classmethod
     def from_state_dict(cls, state_dict: Mapping[str, Any], head_dim: int = HEAD_DIM) -> "ResamplerConfig":

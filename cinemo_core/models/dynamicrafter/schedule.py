@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..diffusion import TIMESTEPS, check_steps, zero_terminal_snr
+from ...errors import InputError
+from ..diffusion import TIMESTEPS, check_steps, trailing_timesteps, zero_terminal_snr
 
 BETA_START, BETA_END = 0.00085, 0.012
 RESCALED = 400  # timesteps over which the scale falls
@@ -47,3 +48,19 @@ def uniform_timesteps(steps: int) -> list[int]:
     """The authors' "uniform" spacing, from noisy to clean: 1, 1 + c, ... with c = 1000 // steps, which may be more than `steps` of them."""
     check_steps(steps)
     return [t + 1 for t in reversed(range(0, TIMESTEPS, TIMESTEPS // steps)) if t + 1 < TIMESTEPS]
+
+
+def reference_timesteps(steps: int, denoise: float, trailing: bool) -> list[int]:
+    """The last `steps` of a run that is long enough to begin at that share of the noise; the authors' own with denoise 1, none with 0.
+
+    Raises InputError for other numbers.
+    """
+    check_steps(steps)
+    if not 0 <= denoise <= 1:
+        raise InputError(f"The denoise is {denoise!r}; choose a number from 0 to 1.")
+    if denoise == 0:
+        return []
+    spacing = trailing_timesteps if trailing else uniform_timesteps
+    if denoise == 1:
+        return spacing(steps)
+    return spacing(min(TIMESTEPS, round(steps / denoise)))[-steps:]
