@@ -1,5 +1,5 @@
 """DynamiCrafter's nodes, in the order of a graph."""
 
-from . import load
+from . import condition, load, sample
 
-NODES = [*load.NODES]
+NODES = [*load.NODES, *condition.NODES, *sample.NODES]

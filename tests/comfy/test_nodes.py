@@ -11,6 +11,11 @@ DESIGN = {
     "CinemoModelLoader": ["MODEL"],
     "CinemoBundleLoader": ["MODEL", "CLIP", "VAE"],
     "CinemoDynamiCrafterLoader": ["MODEL", "CLIP", "VAE", "CLIP_VISION", "STRING"],
+    "CinemoDynamiCrafterConditioning": ["CONDITIONING", "CONDITIONING", "LATENT"],
+    "CinemoDynamiCrafterKSampler": ["LATENT"],
+    "CinemoDynamiCrafterGuider": ["GUIDER"],
+    "CinemoDynamiCrafterScheduler": ["SIGMAS"],
+    "CinemoDynamiCrafterDDIM": ["SAMPLER"],
     "CinemoMotionConditioning": ["CONDITIONING", "CONDITIONING", "LATENT"],
     "CinemoDCTInitNoise": ["NOISE"],
     "CinemoInvertVideo": ["NOISE", "LATENT", "STRING"],
@@ -58,18 +63,20 @@ def test_defaults_lie_in_range(node, model_folders):
             assert item.default in item.options, item.id
 
 
-def test_defaults_are_the_authors():
-    inputs = {i.id: i for node in NODES for i in node.GET_SCHEMA().inputs}
-    authors = {
-        "steps": 50,
-        "cfg": 7.5,
-        "sampler_name": "ddim",
-        "cutoff": 0.23,
-        "noise_level": 975,
-        "frames": 16,
-        "width": 512,
-        "height": 320,
-    }
+@pytest.mark.parametrize(
+    ("family", "authors"),
+    [
+        ("Cinemo", {"sampler_name": "ddim", "cutoff": 0.23, "noise_level": 975, "width": 512, "height": 320}),
+        (
+            "DynamiCrafter",
+            {"sampler_name": "dynamicrafter_ddim", "scheduler": "dynamicrafter_ddim", "eta": 1.0, "width": 512, "height": 320},
+        ),
+    ],
+)
+def test_defaults_are_the_authors(family, authors):
+    own = [node for node in NODES if ("DynamiCrafter" in node.__name__) == (family == "DynamiCrafter")]
+    inputs = {i.id: i for node in own for i in node.GET_SCHEMA().inputs}
+    authors |= {"steps": 50, "cfg": 7.5, "frames": 16}
     assert {name: inputs[name].default for name in authors} == authors
 
 
