@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..cinemo_core.models.clip_text.keys import MAX_TOKENS, VOCABULARY
+from ..cinemo_core.models.dynamicrafter import toon
 from ..cinemo_core.models.dynamicrafter.config import PROJECTOR, DynamiCrafterConfig
 from ..cinemo_core.models.dynamicrafter.family import DYNAMICRAFTER
 from ..cinemo_core.models.dynamicrafter.resampler import ResamplerConfig
@@ -88,6 +89,10 @@ def network(config: DynamiCrafterConfig = UNET) -> dict[str, Tensor]:
     """UNet and projector; those of a model with gates have the older name of the motion embedding."""
     tensors = {official_name(name): draw(name, shape) for name, shape in DYNAMICRAFTER.shapes(config).items()}
     return {name.replace("fps_embedding", "framestride_embed") if config.gated else name: t for name, t in tensors.items()}
+
+
+def toon_vae() -> dict[str, Tensor]:
+    return {name: draw(name, shape) for name, shape in toon.expected_shapes(IMAGE_VAE).items()}
 
 
 def schedule(base: float) -> dict[str, Tensor]:

@@ -1,5 +1,5 @@
 """DynamiCrafter's nodes, in the order of a graph."""
 
-from . import condition, load, sample
+from . import condition, decode, load, sample
 
-NODES = [*load.NODES, *condition.NODES, *sample.NODES]
+NODES = [*load.NODES, *condition.NODES, *sample.NODES, *decode.NODES]

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from comfy.model_patcher import ModelPatcher
+from comfy.sd import VAE
 
-from ...errors import CheckpointError
 from ...models.dynamicrafter.checkpoint import IMAGE_HEAD, TEXT_HEAD, Parts, check_widths, is_tooncrafter, split
 from ...models.dynamicrafter.family import DYNAMICRAFTER
 from ...models.dynamicrafter.variants import AUTO, Taken, take_variant
@@ -16,6 +16,7 @@ from ..files import read_weights
 from ..loading import load_unet
 from ..open_clip import image_width, make_clip, make_clip_vision, text_width
 from ..vae import make_vae
+from .toon import make_toon_vae
 
 TEXT_REMEDY = "load Stable Diffusion 2.1's (OpenCLIP ViT-H-14) with Load CLIP"
 IMAGE_REMEDY = "load OpenCLIP's ViT-H-14 (CLIP-ViT-H-14-laion2B-s32B-b79K) with Load CLIP Vision"
@@ -42,11 +43,6 @@ def load_checkpoint(path: str, weight_dtype: str = "default", variant: str = AUT
     """
     state_dict = read_weights(path)
     _, _, config = recognise(path, state_dict, DYNAMICRAFTER)
-    if is_tooncrafter(state_dict):
-        raise CheckpointError(
-            f"{path} is a ToonCrafter checkpoint, whose decoder reads two pictures, which this pack does not support yet; "
-            "choose a DynamiCrafter checkpoint."
-        )
     taken = take_variant(variant, config.gated, state_dict, path)
     parts = split(state_dict)
     check_widths(text_width(parts.text), image_width(parts.image), config, path)
@@ -59,7 +55,7 @@ def load_checkpoint(path: str, weight_dtype: str = "default", variant: str = AUT
         clip = make_clip(parts.text, TEXT_HEAD, f"The text tower in {path}")
         clip.patcher.cached_patcher_init = (reload_clip, (path,))
     if parts.vae:
-        vae = make_vae(parts.vae, f"The VAE in {path}")
+        vae = _make_vae(parts.vae, path)
         vae.patcher.cached_patcher_init = (reload_vae, (path,))
     if parts.image:
         clip_vision = make_clip_vision(parts.image, IMAGE_HEAD, f"The image tower in {path}")
@@ -72,12 +68,19 @@ def report(name: str, taken: Taken, parts: Parts) -> str:
     """Which variant was taken and why, what it was trained for, and what the file lacks; a line each."""
     variant = taken.variant
     lines = [
-        f"{name}: DynamiCrafter {variant.name}, {taken.reason}.",
+        f"{name}: {variant.full_name}, {taken.reason}.",
         f"Trained at {variant.width}x{variant.height}; its motion number is the {variant.motion}, by default {variant.default_fs}.",
     ]
     remedies = [(parts.text, "CLIP", TEXT_REMEDY), (parts.vae, "VAE", VAE_REMEDY), (parts.image, "CLIP_VISION", IMAGE_REMEDY)]
+    if is_tooncrafter(parts.vae):
+        lines.append("Its VAE reads the first and the last picture: decode with Cinemo ToonCrafter Decode.")
     lines += [f"The file holds no {output}; {remedy}." for part, output, remedy in remedies if not part]
     return "\n".join(lines)
+
+
+def _make_vae(tensors: dict, path: str) -> VAE:
+    make = make_toon_vae if is_tooncrafter(tensors) else make_vae
+    return make(tensors, f"The VAE in {path}")
 
 
 def reload_clip(path: str, disable_dynamic: bool = False) -> ModelPatcher:
@@ -87,7 +90,7 @@ def reload_clip(path: str, disable_dynamic: bool = False) -> ModelPatcher:
 
 def reload_vae(path: str, disable_dynamic: bool = False) -> ModelPatcher:
     """The same for the VAE, which is of ComfyUI's current kind."""
-    return make_vae(split(read_weights(path)).vae, f"The VAE in {path}").patcher
+    return _make_vae(split(read_weights(path)).vae, path).patcher
 
 
 def reload_clip_vision(path: str, disable_dynamic: bool = False) -> ModelPatcher:

@@ -10,13 +10,12 @@ from typing import Any
 
 from ...errors import CheckpointError
 from .keys import DEEPSPEED
-from .variants import SCALES
+from .variants import SCALES, TOON
 
 VAE = "first_stage_model."
 TEXT = "cond_stage_model.model."
 IMAGE = "embedder.model.visual."
 MASK = "attn_mask"  # a buffer that older versions of open_clip saved
-TOON = "decoder.attn_refinement."  # of ToonCrafter's VAE, which reads two pictures besides the latents
 
 TEXT_HEAD, IMAGE_HEAD = 64, 80  # channels of a head of ViT-H-14
 
@@ -47,8 +46,8 @@ def beside(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def is_tooncrafter(names: Iterable[str]) -> bool:
-    """Whether a checkpoint is ToonCrafter's: the same network, another VAE."""
-    return any(VAE + TOON in name for name in names)
+    """Whether a checkpoint, or a VAE, is ToonCrafter's: the same network, another VAE."""
+    return any(TOON in name for name in names)
 
 
 def check_widths(text: int | None, image: int | None, config: Any, what: str) -> None:

@@ -12,12 +12,13 @@ from ...files.checkpoint import size_of
 from .schedule import Schedule
 
 AUTO = "auto"
+TOON = "decoder.attn_refinement."  # tensors that ToonCrafter's VAE alone has; its network is that of 512 interpolation
 SCALES = "scale_arr"  # a buffer of the official checkpoints
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One of them.
+    """One of them, or ToonCrafter, the interpolation model tuned to cartoons.
 
     width, height: pixels that it was trained at. motion: what the number `fs` means; a larger stride is more motion, a larger rate
     less. rescale: of the guidance, as the authors sample. trailing: their spacing of timesteps.
@@ -32,12 +33,17 @@ class Variant:
     trailing: bool
     rescale: float
 
+    @property
+    def full_name(self) -> str:
+        return self.name if self.name == "ToonCrafter" else f"DynamiCrafter {self.name}"
+
 
 SMALL = Variant("256", 256, 256, Schedule(v=False), "frame stride", 3, trailing=False, rescale=0.0)
 MEDIUM = Variant("512", 512, 320, Schedule(v=True, base=0.7), "frames per second", 24, trailing=True, rescale=0.7)
 LARGE = Variant("1024", 1024, 576, Schedule(v=True, base=0.3), "frames per second", 10, trailing=True, rescale=0.7)
 INTERPOLATION = Variant("512 interpolation", 512, 320, Schedule(v=True, base=0.7), "frames per second", 5, trailing=True, rescale=0.7)
-VARIANTS = {variant.name: variant for variant in (SMALL, MEDIUM, LARGE, INTERPOLATION)}
+TOONCRAFTER = Variant("ToonCrafter", 512, 320, Schedule(v=True, base=0.7), "frames per second", 10, trailing=True, rescale=0.7)
+VARIANTS = {variant.name: variant for variant in (SMALL, MEDIUM, LARGE, INTERPOLATION, TOONCRAFTER)}
 
 
 def variant_of(gated: bool, checkpoint: Mapping[str, Any]) -> Variant | None:
@@ -47,6 +53,8 @@ def variant_of(gated: bool, checkpoint: Mapping[str, Any]) -> Variant | None:
     """
     if gated:
         return SMALL
+    if any(TOON in name for name in checkpoint):
+        return TOONCRAFTER
     scales = next((tensor for name, tensor in checkpoint.items() if name.rpartition(".")[2] == SCALES), None)
     if scales is None:
         return None
@@ -75,16 +83,16 @@ def take_variant(wanted: str, gated: bool, checkpoint: Mapping[str, Any], what: 
     Raises CheckpointError, beginning with `what`, where the checkpoint says otherwise.
     """
     said = variant_of(gated, checkpoint)
-    evidence = "the gates in it" if gated else f"its {SCALES}"
+    evidence = {SMALL: "the gates in it", TOONCRAFTER: "its VAE"}.get(said, f"its {SCALES}")
     if wanted == AUTO:
         if said is None:
-            others = f"{LARGE.name} or {INTERPOLATION.name}"
+            others = f"{LARGE.name}, {INTERPOLATION.name} or {TOONCRAFTER.name}"
             return Taken(MEDIUM, f"because the file does not say which it is; if it is {others}, set variant to that")
-        alike = f", which {INTERPOLATION.name} has too" if said is MEDIUM else ""
-        return Taken(said, f"as {evidence} says{alike}" if not gated else f"as {evidence} say")
+        alike = f", and {INTERPOLATION.name} is like it in that" if said is MEDIUM else ""
+        return Taken(said, f"by {evidence}{alike}")
     chosen = VARIANTS[wanted]
     if said is not None and said.schedule != chosen.schedule:
-        raise CheckpointError(f"{what} is DynamiCrafter {said.name} by {evidence}, not {wanted}; set variant to {AUTO} or {said.name}.")
+        raise CheckpointError(f"{what} is {said.full_name} by {evidence}, not {wanted}; set variant to {AUTO} or {said.name}.")
     if chosen is SMALL and not gated:
         raise CheckpointError(f"{what} lacks the gates of DynamiCrafter {SMALL.name}; set variant to {AUTO}, or to the model that it is.")
     return Taken(chosen, "as variant says")

@@ -12,6 +12,7 @@ from cinemo_pack.cinemo_core.comfyui import stock_loaders
 from cinemo_pack.cinemo_core.comfyui.absent import Absent
 from cinemo_pack.cinemo_core.comfyui.dynamicrafter.loading import load_checkpoint
 from cinemo_pack.cinemo_core.comfyui.dynamicrafter.model import DynamiCrafterModel
+from cinemo_pack.cinemo_core.comfyui.dynamicrafter.toon import ToonDecoder
 from cinemo_pack.cinemo_core.errors import CheckpointError, CinemoError, MissingPartError
 from cinemo_pack.cinemo_core.models.dynamicrafter.keys import normalise
 from cinemo_pack.tests import drawn_dynamicrafter as drawn
@@ -126,15 +127,15 @@ def test_the_weights_of_the_file_are_not_copied(whole, write):
 @pytest.mark.parametrize(
     ("contents", "variant", "expected", "reason"),
     [
-        ({"base": 0.7}, "auto", "512", "as its scale_arr says, which 512 interpolation has too"),
+        ({"base": 0.7}, "auto", "512", "by its scale_arr, and 512 interpolation is like it in that"),
         ({"base": 0.7}, "512 interpolation", "512 interpolation", "as variant says"),
-        ({"base": 0.3}, "auto", "1024", "as its scale_arr says"),
-        ({"config": drawn.GATED, "parts": PRUNED}, "auto", "256", "as the gates in it say"),
+        ({"base": 0.3}, "auto", "1024", "by its scale_arr"),
+        ({"config": drawn.GATED, "parts": PRUNED}, "auto", "256", "by the gates in it"),
         (
             {"parts": PRUNED},
             "auto",
             "512",
-            "because the file does not say which it is; if it is 1024 or 512 interpolation, set variant to that",
+            "because the file does not say which it is; if it is 1024, 512 interpolation or ToonCrafter, set variant to that",
         ),
         ({"parts": PRUNED}, "1024", "1024", "as variant says"),
     ],
@@ -160,12 +161,20 @@ def test_a_variant_that_the_file_contradicts(write, contents, variant, message):
         load_checkpoint(write(drawn.checkpoint(**{"parts": ("network", "schedule")} | contents)), "fp16", variant)
 
 
+def test_a_tooncrafter_file_brings_its_own_vae(whole, write):
+    tensors = of(whole, "network") | {f"first_stage_model.{name}": tensor for name, tensor in drawn.toon_vae().items()}
+    loaded = load_checkpoint(write(tensors), "fp16")
+    assert loaded.model.model.variant.name == "ToonCrafter" and isinstance(loaded.vae.first_stage_model.decoder, ToonDecoder)
+    assert loaded.report.startswith("model.safetensors: ToonCrafter, by its VAE.\n")
+    assert "decode with Cinemo ToonCrafter Decode" in loaded.report
+    load, arguments = loaded.vae.patcher.cached_patcher_init
+    assert load(*arguments).model.state_dict().keys() == loaded.vae.first_stage_model.state_dict().keys()
+    with pytest.raises(CheckpointError, match=r"The VAE in .* lacks 1 tensors \(decoder.attn_refinement.4.conv.bias\)"):
+        load_checkpoint(write({n: t for n, t in tensors.items() if not n.endswith("attn_refinement.4.conv.bias")}), "fp16")
+
+
 def without_projector(whole: dict) -> dict:
     return {name: tensor for name, tensor in whole.items() if not name.startswith("image_proj_model.")}
-
-
-def tooncrafter(whole: dict) -> dict:
-    return whole | {"first_stage_model.decoder.attn_refinement.0.proj.weight": torch.zeros(1)}
 
 
 def other_text_width(whole: dict) -> dict:
@@ -187,7 +196,6 @@ def incomplete(name: str):
     ("change", "message"),
     [
         (without_projector, r"holds a UNet without its image projector \(image_proj_model\.\*\).* choose a file that holds both"),
-        (tooncrafter, r"model.safetensors is a ToonCrafter checkpoint, whose decoder reads two pictures"),
         (other_text_width, r"text tower in .*model.safetensors is 128 channels wide, but its network reads 64"),
         (other_image_width, r"image tower in .*model.safetensors is 160 channels wide, but its network reads 80"),
         (incomplete("model.diffusion_model.out.2.bias"), r"lacks 1 tensors \(out.2.bias\)"),
