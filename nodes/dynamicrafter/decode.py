@@ -20,7 +20,7 @@ class CinemoToonCrafterDecode(io.ComfyNode):
                 io.Vae.Input("vae", tooltip="ToonCrafter's VAE, from Cinemo DynamiCrafter Loader."),
                 io.Image.Input("first", tooltip="The picture that the clip begins with; its lines are carried into the frames."),
                 io.Image.Input("last", tooltip="The picture that the clip ends with."),
-                inputs.resize("How the pictures meet the size of the clip; choose what the conditioning has."),
+                inputs.resize("How the pictures meet the size of the clip."),
             ],
             outputs=[io.Image.Output(tooltip="The frames, for Create Video or Save Image.")],
         )

@@ -16,6 +16,7 @@ DESIGN = {
     "CinemoDynamiCrafterGuider": ["GUIDER"],
     "CinemoDynamiCrafterScheduler": ["SIGMAS"],
     "CinemoDynamiCrafterDDIM": ["SAMPLER"],
+    "CinemoToonCrafterDecode": ["IMAGE"],
     "CinemoMotionConditioning": ["CONDITIONING", "CONDITIONING", "LATENT"],
     "CinemoDCTInitNoise": ["NOISE"],
     "CinemoInvertVideo": ["NOISE", "LATENT", "STRING"],

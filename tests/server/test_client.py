@@ -22,6 +22,7 @@ NODES = {
     "CinemoDynamiCrafterLoader",
     "CinemoDynamiCrafterScheduler",
     "CinemoModelLoader",
+    "CinemoToonCrafterDecode",
     "CinemoMotionConditioning",
     "CinemoResidualKSampler",
     "CinemoVideoDecode",

@@ -83,7 +83,7 @@ def take_variant(wanted: str, gated: bool, checkpoint: Mapping[str, Any], what: 
     Raises CheckpointError, beginning with `what`, where the checkpoint says otherwise.
     """
     said = variant_of(gated, checkpoint)
-    evidence = {SMALL: "the gates in it", TOONCRAFTER: "its VAE"}.get(said, f"its {SCALES}")
+    evidence = "the gates in it" if gated else "its VAE" if said is TOONCRAFTER else f"its {SCALES}"
     if wanted == AUTO:
         if said is None:
             others = f"{LARGE.name}, {INTERPOLATION.name} or {TOONCRAFTER.name}"

@@ -14,6 +14,7 @@ import pytest
 import torch
 from cinemo_pack.cinemo_core.comfyui.cinemo.bundle import load_bundle
 from cinemo_pack.cinemo_core.comfyui.cinemo.model import CinemoModel, CinemoSupported
+from cinemo_pack.cinemo_core.comfyui.families import DESCRIPTIONS
 from cinemo_pack.cinemo_core.comfyui.loading import load_unet
 from cinemo_pack.cinemo_core.comfyui.stock_loaders import stock_description
 from cinemo_pack.cinemo_core.errors import CheckpointError
@@ -25,6 +26,7 @@ from safetensors.torch import load_file, save_file
 from .conftest import evaluate, make_clip, node, relative, sample, with_hooks
 
 CinemoCheckpoint = stock_description(CinemoSupported)
+CHECKPOINTS = [stock_description(description) for description in DESCRIPTIONS]
 
 TEMPORAL = re.compile("attn_temp|norm_temp|motion_embed")
 FULL_SIZE = "tests/goldens/full_state_dict_keys.json"
@@ -33,7 +35,7 @@ FULL_SIZE = "tests/goldens/full_state_dict_keys.json"
 @pytest.fixture
 def before(monkeypatch) -> list:
     """ComfyUI's list of models as it is without the pack; put back afterwards."""
-    models = [m for m in comfy.supported_models.models if m is not CinemoCheckpoint]
+    models = [model for model in comfy.supported_models.models if model not in CHECKPOINTS]
     monkeypatch.setattr(comfy.supported_models, "models", models)
     return list(models)
 
@@ -43,7 +45,7 @@ def pack_loaded(before) -> None:
     """As after ComfyUI has loaded the pack: `on_load` has run, twice, as a second import would run it."""
     for _ in range(2):
         asyncio.run(CinemoExtension().on_load())
-    assert comfy.supported_models.models == [CinemoCheckpoint, *before]
+    assert comfy.supported_models.models == [*reversed(CHECKPOINTS), *before]
 
 
 def only_file(folder) -> str:
