@@ -16,7 +16,10 @@ from cinemo_pack.cinemo_core.comfyui.dynamicrafter.toon import ToonDecoder
 from cinemo_pack.cinemo_core.errors import CheckpointError, CinemoError, MissingPartError
 from cinemo_pack.cinemo_core.models.dynamicrafter.keys import normalise
 from cinemo_pack.tests import drawn_dynamicrafter as drawn
+from comfy_execution import caching
 from safetensors.torch import save_file
+
+import nodes
 
 PRUNED = ("network", "vae")
 MAPS = Path("/proc/self/maps")
@@ -100,6 +103,20 @@ def test_what_a_file_lacks_is_said_where_it_is_used_and_in_the_report(whole, wri
                 use(found)
             assert not hasattr(found, "is_dynamic")  # as ComfyUI's cache asks
         assert (f"holds no {part.upper()};" in loaded.report) == (part in missing)
+
+
+def test_stock_nodes_and_the_cache_of_results_meet_a_missing_part(whole, write):
+    """As a graph runs them: the sentence where it is used, and none where ComfyUI only looks at what a node gave."""
+    loaded = load_checkpoint(write(of(whole, "network"), "some.safetensors"), "fp16")
+    with pytest.raises(MissingPartError, match="holds no text encoder"):
+        nodes.CLIPTextEncode().encode(loaded.clip, "a bear")
+    with pytest.raises(MissingPartError, match="holds no text encoder"):
+        nodes.CLIPSetLastLayer().set_last_layer(loaded.clip, -2)
+    with pytest.raises(MissingPartError, match="holds no VAE"):
+        nodes.VAEDecode().decode(loaded.vae, {"samples": torch.zeros(1, 4, 2, 2)})
+    with pytest.raises(MissingPartError, match="holds no image encoder"):
+        nodes.CLIPVisionEncode().encode(loaded.clip_vision, torch.zeros(1, 8, 8, 3), "center")
+    assert not caching.all_outputs_dynamic([[loaded.clip], [loaded.vae], [loaded.clip_vision]])
 
 
 def test_other_number_formats(whole, write):
