@@ -4,6 +4,7 @@ Beside the noise of each frame the network reads a latent of the image (paper se
 tokens (sec. 3.1). Both are kept for the whole clip, and those of the frames at hand are taken, all of them or a context window's.
 """
 
+import logging
 from functools import partial
 
 import comfy.conds
@@ -14,7 +15,7 @@ import comfy.supported_models
 import torch
 
 from ...errors import ConditioningError
-from ...models.dynamicrafter.checkpoint import IMAGE
+from ...models.dynamicrafter.checkpoint import IMAGE, is_tooncrafter
 from ...models.dynamicrafter.config import DynamiCrafterConfig
 from ...models.dynamicrafter.family import DYNAMICRAFTER
 from ...models.dynamicrafter.tokens import tokens_of_frames
@@ -130,3 +131,11 @@ class DynamiCrafterSupported(FamilyDescription, comfy.supported_models.SD20):
     latent_format = ClipLatent
     memory_usage_factor = 1.0
     clip_vision_prefix = IMAGE
+
+    def process_vae_state_dict(self, state_dict):
+        """As ComfyUI's Load Checkpoint passes it on, whose VAE has no place for ToonCrafter's pictures."""
+        if is_tooncrafter(state_dict):
+            logging.warning(
+                "ComfyUI's loader leaves out what ToonCrafter's VAE reads of its two pictures; load the checkpoint with %s.", self.loaders
+            )
+        return super().process_vae_state_dict(state_dict)

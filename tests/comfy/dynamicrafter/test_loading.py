@@ -11,7 +11,7 @@ import torch
 from cinemo_pack.cinemo_core.comfyui import stock_loaders
 from cinemo_pack.cinemo_core.comfyui.absent import Absent
 from cinemo_pack.cinemo_core.comfyui.dynamicrafter.loading import load_checkpoint
-from cinemo_pack.cinemo_core.comfyui.dynamicrafter.model import DynamiCrafterModel
+from cinemo_pack.cinemo_core.comfyui.dynamicrafter.model import DynamiCrafterModel, DynamiCrafterSupported
 from cinemo_pack.cinemo_core.comfyui.dynamicrafter.toon import ToonDecoder
 from cinemo_pack.cinemo_core.errors import CheckpointError, CinemoError, MissingPartError
 from cinemo_pack.cinemo_core.models.dynamicrafter.keys import normalise
@@ -236,6 +236,15 @@ def test_comfyuis_load_checkpoint_takes_the_published_layout_for_what_it_is(whol
     assert type(model.model) is DynamiCrafterModel and model.model.variant.name == "1024"
     found, expected = weights(model), normalise(sd)
     assert found.keys() == expected.keys() and all(torch.equal(found[name].float(), tensor) for name, tensor in expected.items())
+
+
+def test_load_checkpoint_says_that_it_drops_tooncrafters_pictures(caplog):
+    description = stock_loaders.stock_description(DynamiCrafterSupported)({})
+    assert description.process_vae_state_dict(drawn.toon_vae()).keys() == drawn.toon_vae().keys()
+    assert "load the checkpoint with Cinemo DynamiCrafter Loader" in caplog.text
+    caplog.clear()
+    description.process_vae_state_dict({"decoder.conv_in.weight": torch.zeros(1)})
+    assert not caplog.text
 
 
 def test_load_diffusion_model_says_that_it_drops_the_projector(whole, monkeypatch):

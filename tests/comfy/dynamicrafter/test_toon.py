@@ -1,16 +1,25 @@
 """ToonCrafter's VAE against recorded runs of the official code, and decoding a clip with its two pictures."""
 
+import comfy.ldm.modules.attention
+import comfy.model_management
 import pytest
 import torch
 from cinemo_pack.cinemo_core.comfyui.decode import decode_clip
 from cinemo_pack.cinemo_core.comfyui.dynamicrafter import toon
-from cinemo_pack.cinemo_core.comfyui.dynamicrafter.toon import Pictures, decode_with_pictures, encode_stages, make_toon_vae
+from cinemo_pack.cinemo_core.comfyui.dynamicrafter.toon import (
+    Pictures,
+    ToonDecoder,
+    decode_with_pictures,
+    encode_stages,
+    make_toon_vae,
+)
 from cinemo_pack.cinemo_core.errors import CheckpointError, InputError
 from cinemo_pack.cinemo_core.models.dynamicrafter.checkpoint import split
 from cinemo_pack.cinemo_core.models.dynamicrafter.toon import expected_shapes
 from cinemo_pack.cinemo_core.models.temporal_vae.keys import VAEConfig
 from cinemo_pack.tests.goldens import load, meta
 from cinemo_pack.tests.goldens.rule import state_dict
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 GOLDEN = "dynamicrafter/toon_decoder"
 META = meta(GOLDEN)
@@ -120,3 +129,16 @@ def test_what_cannot_be_decoded(vae, golden, monkeypatch):
 
 def test_the_general_decoder_takes_it_too(vae, golden):
     assert decode_clip(vae, golden["z"]).shape == (6, 32, 48, 3)
+
+
+def test_the_decoder_stays_on_a_gpu(monkeypatch):
+    """On tensors that say they are on one and hold no numbers."""
+    monkeypatch.setattr(comfy.ldm.modules.attention, "optimized_attention", comfy.ldm.modules.attention.attention_pytorch)
+    monkeypatch.setattr(comfy.model_management, "get_free_memory", lambda *_, **__: 1 << 40)
+    config = VAEConfig((32, 32, 64, 64), num_res_blocks=1, temporal=False)
+    with FakeTensorMode(), torch.device("cuda"):
+        decoder = ToonDecoder(config)
+        z = torch.empty(6, 4, 8, 16)
+        stages = [torch.empty(2, width, 64 >> i, 128 >> i) for i, width in enumerate(config.widths)]
+        out = decoder(z, [*stages, torch.empty_like(stages[0])])
+        assert out.shape == (6, 3, 64, 128) and out.device.type == "cuda"
