@@ -33,8 +33,12 @@ class FamilyDescription:
         if self.narrowing.scaled:
             self.quant_config = {"mixed_ops": True}  # as ComfyUI's detection says of a file with scaled weights
         model: Any = self.model_class(self, device=device)
-        keep_own_formats(model.diffusion_model, self.narrowing.own)
+        keep_own_formats(self.networks(model), self.narrowing.own)
         return model
+
+    def networks(self, model: Any) -> torch.nn.Module:
+        """What holds the tensors of a checkpoint under their names."""
+        return model.diffusion_model
 
     def process_unet_state_dict(self, state_dict):
         return scale_weights(state_dict, self.narrowing.scaled, self.unet_config["dtype"]) if self.narrowing.scaled else state_dict

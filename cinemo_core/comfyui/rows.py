@@ -21,6 +21,13 @@ class CONDClip(CONDRow):
         return self._copy_with(data)
 
 
+class CONDRows(comfy.conds.CONDList):
+    """Several tensors of one row per clip."""
+
+    def process_cond(self, batch_size, **kwargs):
+        return self._copy_with(self.cond)
+
+
 class CONDText(comfy.conds.CONDCrossAttn):
     """Text tokens, one row per clip or one per frame."""
 

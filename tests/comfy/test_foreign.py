@@ -168,7 +168,7 @@ FOREIGN = {
 def test_other_models_are_named(tmp_path, make, words):
     path = tmp_path / "cinemo.safetensors"  # the name says nothing
     save_file({k: v.contiguous() for k, v in make().items()}, path)
-    with pytest.raises(CheckpointError, match=f"is not a Cinemo UNet or a DynamiCrafter UNet; it is {words}"):
+    with pytest.raises(CheckpointError, match=f"is not a Cinemo UNet or a DynamiCrafter UNet or an Animate Anyone UNet; it is {words}"):
         load_unet(str(path))
 
 

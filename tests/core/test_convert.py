@@ -206,7 +206,7 @@ def test_value_beyond_float16_is_refused(tmp_path, weights, capsys):
     [
         (lambda path: None, "does not exist"),
         (lambda path: path.mkdir(), "holds no weights"),
-        (lambda path: save_file({"encoder.conv_in.weight": torch.zeros(1)}, path), "DynamiCrafter UNet; it is a VAE"),
+        (lambda path: save_file({"encoder.conv_in.weight": torch.zeros(1)}, path), "Animate Anyone UNet; it is a VAE"),
         (lambda path: path.write_bytes(b""), "is empty"),
     ],
 )

@@ -32,12 +32,30 @@ class AnimateAnyoneConfig(UNetConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.check_positive("pose_guiders")
+        depths = {*self.transformer_depth, self.transformer_depth_middle, *self.transformer_depth_output}
+        if depths - {0, 1}:
+            raise CheckpointError(
+                f"The Animate Anyone UNet has up to {max(depths)} transformer blocks after a ResBlock, expected one: another architecture."
+            )
         for width in self.widths:
             if width % self.num_heads or width % self.motion_heads:
                 raise CheckpointError(
                     f"An Animate Anyone UNet level is {width} channels wide, which {self.num_heads} heads in a frame and "
                     f"{self.motion_heads} over time do not divide; use a checkpoint whose widths are multiples of that."
                 )
+
+    @property
+    def attending_blocks(self) -> list[tuple[str, int]]:
+        """The blocks with self-attention, in the order in which the network runs; there is one transformer block in each."""
+        encoder, decoder = iter(self.transformer_depth), reversed(self.transformer_depth_output)
+        blocks, index = [], 0
+        for level, number in enumerate(self.num_res_blocks):
+            index += level > 0  # the Downsample that begins a level, or the first convolution
+            for _ in range(number):
+                index += 1
+                blocks += [("input", index)] * next(encoder)
+        blocks += [("middle", 0)] * self.transformer_depth_middle
+        return blocks + [("output", place) for place, depth in enumerate(decoder) if depth]
 
     @property
     def reenactment(self) -> bool:

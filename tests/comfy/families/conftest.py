@@ -8,11 +8,11 @@ from cinemo_pack.cinemo_core.comfyui import families as native
 from cinemo_pack.cinemo_core.comfyui.description import FamilyDescription
 from cinemo_pack.cinemo_core.models import families
 from cinemo_pack.cinemo_core.models.family import Family
-from cinemo_pack.tests.comfy.families import cinemo, dynamicrafter, toy
+from cinemo_pack.tests.comfy.families import animate_anyone, cinemo, dynamicrafter, toy
 from cinemo_pack.tests.comfy.families.walks import Walk
 from safetensors.torch import save_file
 
-EXAMPLES: dict[str, ModuleType] = {"Cinemo": cinemo, "DynamiCrafter": dynamicrafter, "Toy": toy}
+EXAMPLES: dict[str, ModuleType] = {"Animate Anyone": animate_anyone, "Cinemo": cinemo, "DynamiCrafter": dynamicrafter, "Toy": toy}
 
 
 @dataclass(frozen=True)

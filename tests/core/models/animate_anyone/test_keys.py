@@ -57,6 +57,7 @@ def test_every_published_set_loads_whole(files, positions, pose_channels, guider
     tensors = normalise(found)
     config = AnimateAnyoneConfig.from_state_dict(tensors)
     assert config.widths == (320, 640, 1280, 1280) and config.context_dim == 768 and (config.num_heads, config.motion_heads) == (8, 8)
+    assert len(config.attending_blocks) == len(META["banked_blocks"])
     assert (config.positions, config.pose_channels, config.pose_guiders) == (positions, pose_channels, guiders)
     assert config.reenactment == (guiders == 2)
     assert AnimateAnyoneConfig.from_unet_config(config.unet_config()) == config

@@ -76,6 +76,7 @@ def test_everything_that_reference_net_keeps(tiny, facts):
     case = tensors_of("animate_anyone/unet_tiny_a.cases", facts["name"])
     bank = tiny.reference_net(case["ref_latents"], case["encoder_hidden_states"])
     expected = {key.removeprefix("bank."): tensor for key, tensor in case.items() if key.startswith("bank.")}
+    assert list(bank) == tiny.config.attending_blocks
     modules = TABLE.modules(META["weights"]["reference_unet"]["keys"])
     assert len(bank) == len(expected) == len(facts["bank_order"])
     for name, tokens in expected.items():
