@@ -19,8 +19,8 @@ DERIVATIVE = (1 / 12, -8 / 12, 0, 8 / 12, -1 / 12)  # central, fourth order
 class FlowSettings:
     """How TV-L1 is solved. fidelity, coupling, step: lambda, theta and tau of the paper, for values 0..1."""
 
-    fidelity: float = 50.0
-    coupling: float = 0.15
+    fidelity: float = 25.0
+    coupling: float = 0.3
     step: float = 0.25
     scale: float = 0.6  # from one level of the pyramid to the next
     smallest: int = 12  # pixels of the short side of the coarsest level

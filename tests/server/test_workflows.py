@@ -25,6 +25,7 @@ from cinemo_pack.tests.workflows import (
     to_prompt,
     widget_order,
 )
+from cinemo_pack.tests.workflows.dynamicrafter_files import write_dynamicrafter_files
 from cinemo_pack.tests.workflows.sd15_files import WIDE_BUNDLE, write_controlnet, write_lora, write_sd15_checkpoint, write_wide_bundle
 from cinemo_pack.tests.workflows.small import FRAMES, HEIGHT, SECOND, SEGMENTS, WIDTH, shrink
 from cinemo_pack.tests.workflows.stock_files import write_stock_files
@@ -105,7 +106,9 @@ def first_image(graph: dict) -> list:
 
 
 # The temporal decoder is one node's business: two workflows, a clip and a longer one, show it.
-RUNS = [*((name, "image") for name in NAMES), ("image_to_video", "auto"), ("extend_video", "auto")]
+CINEMO = [name for name in NAMES if "(Cinemo)" in TITLES[name]]
+DYNAMICRAFTER = [name for name in NAMES if name not in CINEMO]
+RUNS = [*((name, "image") for name in CINEMO), ("image_to_video", "auto"), ("extend_video", "auto")]
 
 
 @pytest.mark.parametrize(("name", "decoder"), RUNS)
@@ -130,6 +133,30 @@ def test_the_workflow_makes_a_video(client, workflow, name, decoder, picture, vi
     # A temporal decoder mixes neighbours into the first frame; the image decoder shows whether its latent is the picture's.
     if decoder == "image":
         assert abs(frames[0] - round_trip(client, graph, first_image(graph))).max() <= 1
+
+
+@pytest.fixture(scope="module")
+def dynamicrafter_files(server: Server) -> None:
+    """The checkpoints that its workflows name, of small width."""
+    write_dynamicrafter_files(server.base / "models")
+
+
+@pytest.mark.parametrize("name", DYNAMICRAFTER)
+def test_a_dynamicrafter_workflow_makes_a_video(client, workflow, name, picture, dynamicrafter_files):
+    """Its picture, first or last, is seen: another one gives another clip of the same noise."""
+    graph = shrink(workflow(name), "image")
+    outputs = client.run(graph)
+    frames = images(client, outputs[frames_node(graph)])
+    assert frames.shape == (FRAMES - (name == "dynamicrafter_loop"), HEIGHT, WIDTH, 3)
+    assert (frames.std(axis=(1, 2, 3)) > 1).all(), "a frame is of one colour"
+    (saved,) = outputs[video_of(graph)]["images"]
+    with av.open(io.BytesIO(client.fetch(saved))) as container:
+        assert len(list(container.decode(video=0))) == len(frames)
+        assert container.streams.video[0].average_rate == 8
+    for node in nodes_of(graph, "LoadImage"):
+        other = "last.png" if graph[node]["inputs"]["image"] == "picture.png" else "picture.png"
+        changed = graph | {node: graph[node] | {"inputs": graph[node]["inputs"] | {"image": other}}}
+        assert abs(images(client, client.run(changed)[frames_node(graph)]) - frames).mean() > SEEN
 
 
 def test_denoise_0_gives_the_video_back(client, workflow, picture, video):

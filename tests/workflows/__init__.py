@@ -32,6 +32,11 @@ TITLES = {
     "motion_transfer": "Transfer the motion (Cinemo)",
     "video_editing": "Edit a video (Cinemo)",
     "video_to_video": "Change a video (Cinemo)",
+    "dynamicrafter_image_to_video": "Animate an image (DynamiCrafter)",
+    "dynamicrafter_first_and_last_frame": "First and last frame (DynamiCrafter)",
+    "dynamicrafter_loop": "Make a loop (DynamiCrafter)",
+    "dynamicrafter_custom_sampling": "Custom sampling (DynamiCrafter)",
+    "tooncrafter": "Connect two drawings (ToonCrafter)",
 }
 NAMES = sorted(TITLES)
 
@@ -39,7 +44,7 @@ PUBLISHED_BUNDLE = "Cinemo"  # the folder's name that the notes of the workflows
 NANO_BUNDLE = included.NAME
 ACTIVE, BYPASSED = 0, 4  # a node's `mode`
 VIRTUAL = {"MarkdownNote", "Note"}  # nodes that only the frontend knows
-SOCKETS = {"MODEL", "CLIP", "VAE", "CONDITIONING", "LATENT", "IMAGE", "NOISE"}  # input types without a widget
+SOCKETS = {"MODEL", "CLIP", "CLIP_VISION", "VAE", "CONDITIONING", "LATENT", "IMAGE", "NOISE"}  # input types without a widget
 EXTRA = None  # a value that the frontend keeps after a widget's and does not send: what to do with a seed, the upload button
 
 # Widgets of the stock nodes in the frontend's order, which is the order of their inputs.
@@ -67,6 +72,7 @@ STOCK_WIDGETS: dict[str, list[str | None]] = {
     "PreviewAny": [],
     "PreviewImage": [],
     "PrimitiveInt": ["value", EXTRA],
+    "RandomNoise": ["noise_seed", EXTRA],
     "RebatchLatents": ["batch_size"],
     "SamplerCustomAdvanced": [],
     "SaveVideo": ["filename_prefix", "format", "codec"],

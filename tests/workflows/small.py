@@ -3,6 +3,7 @@
 from .sd15_files import WIDE_BUNDLE
 
 WIDTH, HEIGHT, FRAMES, STEPS = 96, 64, 5, 3
+SAMPLERS = ("KSampler", "CinemoResidualKSampler", "CinemoDDIMScheduler", "CinemoDynamiCrafterKSampler", "CinemoDynamiCrafterScheduler")
 SEGMENTS = 2  # of the extended video
 SECOND = 25  # frames per second of the video to work on
 
@@ -17,13 +18,16 @@ def shrink(graph: dict, decoder: str) -> dict:
         "Steps": {"value": STEPS},
         "Frame 0": {},
         "Last frame": {"image": "last.png"},
+        "First frame": {"image": "picture.png"},
         "LoadImage": {"image": "picture.png"},
+        "Without the last frame": {"length": FRAMES - 1},
+        "CinemoDynamiCrafterConditioning": {"width": WIDTH, "height": HEIGHT, "frames": FRAMES},
         "CinemoExtendVideo": {"segments": SEGMENTS, "steps": STEPS},
         "CinemoMotionBucketFromVideo": {"width": WIDTH, "height": HEIGHT, "frame_stride": 1},
         "CinemoMotionConditioning": {"width": WIDTH, "height": HEIGHT, "frames": FRAMES},
         "ImageFromBatch": {"length": FRAMES},
         "ImageScale": {"width": WIDTH, "height": HEIGHT},
-        **{sampler: {"steps": STEPS} for sampler in ("KSampler", "CinemoResidualKSampler", "CinemoDDIMScheduler")},
+        **{sampler: {"steps": STEPS} for sampler in SAMPLERS},
     }
     if any(entry["class_type"] == "ControlNetLoader" for entry in graph.values()):
         wanted["CinemoBundleLoader"]["bundle"] = WIDE_BUNDLE
