@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 import comfy.model_management
+import comfy.sampler_helpers
 import comfy.samplers
 import comfy.utils
 import torch
@@ -50,7 +51,9 @@ def reference_sigmas(model, steps: int, denoise: float = 1.0, spacing: str = AUT
     if not timesteps:
         return torch.zeros(0)
     sampling = rescaled_sampling(model.get_model_object("model_sampling"))
-    return torch.cat([sampling.sigmas[timesteps].cpu(), torch.tensor([final_level(sampling, timesteps[-1]).sigma])])
+    sigmas = sampling.sigmas[timesteps].cpu()
+    end = torch.tensor([final_level(sampling, timesteps[-1]).sigma])
+    return torch.cat([sigmas, end.minimum(sigmas[-1:])])  # it is the same level where the last step is that of timestep 0
 
 
 def final_level(sampling: DynamiCrafterSampling, timestep: int) -> Level:
@@ -168,7 +171,11 @@ def sample_clip(model, positive: list, negative: list, latent: dict, sampling: S
             disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
             seed=sampling.seed,
         )
-    return latent | {"samples": denoised.to(comfy.model_management.intermediate_device())}
+    denoised = denoised.to(comfy.model_management.intermediate_device())
+    if "noise_mask" in latent:  # the authors' schedule ends above zero; its trace of noise must not stay where the clip is kept
+        mask = comfy.sampler_helpers.prepare_mask(latent["noise_mask"], samples.shape, denoised.device)
+        denoised = torch.where(mask == 0, samples.to(denoised), denoised)
+    return latent | {"samples": denoised}
 
 
 def sampler_of(sampling: Sampling):
