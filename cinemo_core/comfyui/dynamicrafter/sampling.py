@@ -71,19 +71,20 @@ def rescaled_sampling(sampling) -> DynamiCrafterSampling:
     return sampling
 
 
-def levels_of(sampling: DynamiCrafterSampling, sigmas: torch.Tensor) -> list[Level]:
+def levels_of(sampling: DynamiCrafterSampling, wanted: torch.Tensor) -> list[Level]:
     """Alpha and scale at each of these sigmas, as the authors keep them where a sigma is of their table."""
-    timesteps = sampling.timestep(sigmas.clamp(min=1e-10).to(sampling.sigmas)).tolist()
+    timesteps = sampling.timestep(wanted.clamp(min=1e-10).to(sampling.sigmas)).tolist()
+    sigmas, table = wanted.tolist(), sampling.sigmas.tolist()  # here and not one by one: on a GPU each would wait
     levels = []
-    for sigma, timestep in zip(sigmas.tolist(), timesteps, strict=True):
-        if abs(sigma / sampling.sigmas[timestep].item() - 1) <= TABLE_TOLERANCE:
+    for sigma, timestep in zip(sigmas, timesteps, strict=True):
+        if abs(sigma / table[timestep] - 1) <= TABLE_TOLERANCE:
             levels.append(sampling.level(timestep))
             continue
         scale = sampling.level(timestep).scale
         levels.append(Level(1 / (1 + (sigma * scale) ** 2), scale))
     if len(levels) > 1:
         end = final_level(sampling, timesteps[-2])
-        if abs(sigmas[-1].item() / end.sigma - 1) <= TABLE_TOLERANCE:
+        if abs(sigmas[-1] / end.sigma - 1) <= TABLE_TOLERANCE:
             levels[-1] = end
     return levels
 
@@ -96,7 +97,8 @@ def sample_ddim(
     if len(sigmas) < 2:
         return x
     extra_args = {} if extra_args is None else extra_args
-    noise_sampler = default_noise_sampler(x, seed=extra_args.get("seed")) if noise_sampler is None else noise_sampler
+    if noise_sampler is None and eta:
+        noise_sampler = default_noise_sampler(x, seed=extra_args.get("seed"))
     levels = levels_of(rescaled_sampling(model.inner_model.inner_model.model_sampling), sigmas)
     ones = x.new_ones([x.shape[0]])
 

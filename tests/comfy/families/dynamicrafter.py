@@ -2,11 +2,13 @@
 
 import torch
 from cinemo_pack.cinemo_core.comfyui.dynamicrafter.conditioning import ImageCondition, attach_image
+from cinemo_pack.cinemo_core.comfyui.dynamicrafter.guidance import Guidance
+from cinemo_pack.cinemo_core.comfyui.dynamicrafter.sampling import Sampling, sample_clip
 from cinemo_pack.cinemo_core.models.dynamicrafter.config import DynamiCrafterConfig
 from cinemo_pack.cinemo_core.models.dynamicrafter.family import DYNAMICRAFTER
 from cinemo_pack.cinemo_core.models.dynamicrafter.resampler import ResamplerConfig
 from cinemo_pack.tests.comfy.families import walks
-from cinemo_pack.tests.comfy.families.walks import FRAMES, HEIGHT, WIDTH, Setting, Walk
+from cinemo_pack.tests.comfy.families.walks import CFG, FRAMES, HEIGHT, WIDTH, Setting, Walk
 from cinemo_pack.tests.drawn import draw
 
 CONFIG = DynamiCrafterConfig(
@@ -45,4 +47,12 @@ def stock_sampling(model, setting: Setting) -> torch.Tensor:
     return walks.stock_sampling(model, *condition(FRAMES, HEIGHT, WIDTH, setting.device), setting)
 
 
-WALKS: dict[str, Walk] = {"stock sampling": stock_sampling}
+def authors_sampling(model, setting: Setting) -> torch.Tensor:
+    """By text and image apart, without fresh noise, which is another on every kind of device."""
+    positive, negative = condition(FRAMES, HEIGHT, WIDTH, setting.device)
+    latent = torch.zeros(FRAMES, 4, HEIGHT, WIDTH, device=setting.device)
+    sampling = Sampling(seed=1, steps=setting.steps, eta=0.0, reference_brightness=True, guidance=Guidance(CFG, image=2.0))
+    return sample_clip(model, positive, negative, {"samples": latent}, sampling)["samples"]
+
+
+WALKS: dict[str, Walk] = {"stock sampling": stock_sampling, "the authors' sampling": authors_sampling}

@@ -12,8 +12,8 @@ import comfy.samplers
 import pytest
 import torch
 from cinemo_pack.cinemo_core import included
-from cinemo_pack.cinemo_core.comfyui.cinemo.conditioning import encode_images
 from cinemo_pack.cinemo_core.comfyui.decode import CHUNK, decode_clip
+from cinemo_pack.cinemo_core.comfyui.pictures import ClipSize, encode_images, fit
 from cinemo_pack.cinemo_core.comfyui.vae import is_temporal, load_vae
 from cinemo_pack.cinemo_core.models.temporal_vae.keys import VAEConfig
 from cinemo_pack.tests import drawn
@@ -125,12 +125,13 @@ def vae(request, tmp_path):
 def test_pictures_are_encoded_on_a_gpu(vae, gpu, monkeypatch, place):
     """As for the conditioning of a clip, a picture at another size than the clip."""
     pictures = torch.rand(2, 48, 40, 3, generator=torch.Generator().manual_seed(4))
-    expected = encode_images(vae, pictures, 40, 32, "cover")
+    size = ClipSize(40, 32, frames=2)
+    expected = encode_images(vae, fit(pictures, size), "another")
     monkeypatch.setattr(comfy.model_management, "intermediate_device", lambda: place)
     vae.device, vae.output_device = CUDA, place
     vae.first_stage_model.to(CUDA)
     gpu.found.clear()
-    found = encode_images(vae, pictures.to(place), 40, 32, "cover")
+    found = encode_images(vae, fit(pictures.to(place), size), "another")
     assert found.device == place and not [f for f in gpu.found if f.what == "float64"]
     assert relative(found, expected) < 1e-3
 
