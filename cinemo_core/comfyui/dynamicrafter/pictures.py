@@ -7,7 +7,7 @@ import torch
 
 from ...errors import InputError
 from ...models.dynamicrafter.tokens import RESAMPLED, check_rule
-from ...models.dynamicrafter.variants import INTERPOLATION, SMALL, Variant
+from ...models.dynamicrafter.variants import SMALL, Variant
 from ...shapes import check_image, check_video_size
 from ..description import check_model
 from ..pictures import ClipSize, encode_images, fit
@@ -83,7 +83,7 @@ def condition_clip(
     check_rule(size.frames, tokens)
     fs = motion.number(variant)
     check_tower(clip_vision, model.model.diffusion_model.image_proj_model.config.image_dim)
-    if pictures.between and variant != INTERPOLATION:
+    if pictures.between and not variant.between:
         logging.warning(
             "A last image or a loop was asked of a DynamiCrafter model that was loaded as %s; only the interpolation model was trained "
             "for it. If the file is that one, set the variant in its loader.",

@@ -13,6 +13,7 @@ from .schedule import Schedule
 
 AUTO = "auto"
 TOON = "decoder.attn_refinement."  # tensors that ToonCrafter's VAE alone has; its network is that of 512 interpolation
+STRIDE, FPS = "frame stride", "frames per second"
 SCALES = "scale_arr"  # a buffer of the official checkpoints
 
 
@@ -21,7 +22,7 @@ class Variant:
     """One of them, or ToonCrafter, the interpolation model tuned to cartoons.
 
     width, height: pixels that it was trained at. motion: what the number `fs` means; a larger stride is more motion, a larger rate
-    less. rescale: of the guidance, as the authors sample. trailing: their spacing of timesteps.
+    less. rescale: of the guidance, as the authors sample. trailing: their spacing of timesteps. between: trained to connect two pictures.
     """
 
     name: str
@@ -32,17 +33,18 @@ class Variant:
     default_fs: int
     trailing: bool
     rescale: float
+    between: bool = False
 
     @property
     def full_name(self) -> str:
         return self.name if self.name == "ToonCrafter" else f"DynamiCrafter {self.name}"
 
 
-SMALL = Variant("256", 256, 256, Schedule(v=False), "frame stride", 3, trailing=False, rescale=0.0)
-MEDIUM = Variant("512", 512, 320, Schedule(v=True, base=0.7), "frames per second", 24, trailing=True, rescale=0.7)
-LARGE = Variant("1024", 1024, 576, Schedule(v=True, base=0.3), "frames per second", 10, trailing=True, rescale=0.7)
-INTERPOLATION = Variant("512 interpolation", 512, 320, Schedule(v=True, base=0.7), "frames per second", 5, trailing=True, rescale=0.7)
-TOONCRAFTER = Variant("ToonCrafter", 512, 320, Schedule(v=True, base=0.7), "frames per second", 10, trailing=True, rescale=0.7)
+SMALL = Variant("256", 256, 256, Schedule(v=False), STRIDE, 3, trailing=False, rescale=0.0)
+MEDIUM = Variant("512", 512, 320, Schedule(v=True, base=0.7), FPS, 24, trailing=True, rescale=0.7)
+LARGE = Variant("1024", 1024, 576, Schedule(v=True, base=0.3), FPS, 10, trailing=True, rescale=0.7)
+INTERPOLATION = Variant("512 interpolation", 512, 320, Schedule(v=True, base=0.7), FPS, 5, trailing=True, rescale=0.7, between=True)
+TOONCRAFTER = Variant("ToonCrafter", 512, 320, Schedule(v=True, base=0.7), FPS, 10, trailing=True, rescale=0.7, between=True)
 VARIANTS = {variant.name: variant for variant in (SMALL, MEDIUM, LARGE, INTERPOLATION, TOONCRAFTER)}
 
 

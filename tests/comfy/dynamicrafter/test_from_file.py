@@ -1,0 +1,61 @@
+"""From one file to frames, through the nodes: every output of the loader fits the nodes that take it."""
+
+import inspect
+
+import pytest
+import torch
+from cinemo_pack.nodes.decode import CinemoVideoDecode
+from cinemo_pack.nodes.dynamicrafter.condition import CinemoDynamiCrafterConditioning
+from cinemo_pack.nodes.dynamicrafter.decode import CinemoToonCrafterDecode
+from cinemo_pack.nodes.dynamicrafter.load import CinemoDynamiCrafterLoader
+from cinemo_pack.nodes.dynamicrafter.sample import CinemoDynamiCrafterKSampler
+from cinemo_pack.tests import drawn_dynamicrafter as drawn
+from safetensors.torch import save_file
+
+import nodes
+
+FRAMES, SIZE = 4, 64
+
+
+def run(node, **inputs):
+    """A node's outputs, with the defaults of its schema for what is not given."""
+    schema = node.GET_SCHEMA()
+    known = inspect.signature(node.execute).parameters
+    defaults = {item.id: item.default for item in schema.inputs if getattr(item, "default", None) is not None}
+    return node.execute(**{name: value for name, value in (defaults | inputs).items() if name in known}).result
+
+
+def frames_of(folder, tensors: dict, between: bool):
+    """What the graph of a person gives: the latent, the VAE, the pictures, the report."""
+    save_file(tensors, folder / "model.safetensors")
+    model, clip, vae, clip_vision, report = run(CinemoDynamiCrafterLoader, checkpoint="model.safetensors", weight_dtype="fp32")
+    first, last = torch.rand(2, 1, SIZE, SIZE, 3, generator=torch.Generator().manual_seed(3))
+    (positive,), (negative,) = (nodes.CLIPTextEncode().encode(clip, text) for text in ("a bear plays a guitar", ""))
+    ends = {"last_image": last} if between else {}
+    positive, negative, latent = run(
+        CinemoDynamiCrafterConditioning,
+        model=model,
+        positive=positive,
+        negative=negative,
+        clip_vision=clip_vision,
+        vae=vae,
+        image=first,
+        **{"width": SIZE, "height": SIZE, "frames": FRAMES} | ends,
+    )
+    (sampled,) = run(CinemoDynamiCrafterKSampler, model=model, positive=positive, negative=negative, latent_image=latent, steps=2, seed=1)
+    return sampled, vae, (first, last), report
+
+
+@pytest.mark.parametrize(("config", "base"), [(drawn.UNET, 0.7), (drawn.UNET, 0.3), (drawn.GATED, 0.7)], ids=["512", "1024", "256"])
+def test_a_whole_file_makes_a_clip(model_folders, config, base):
+    sampled, vae, _, _ = frames_of(model_folders.checkpoints, drawn.checkpoint(config=config, base=base), between=False)
+    (images,) = run(CinemoVideoDecode, samples=sampled, vae=vae)
+    assert images.shape == (FRAMES, SIZE, SIZE, 3) and images.isfinite().all() and images.std() > 0
+
+
+def test_a_tooncrafter_file_makes_a_clip_between_two_pictures(model_folders, caplog):
+    tensors = drawn.checkpoint(("network", "text", "image")) | {f"first_stage_model.{n}": t for n, t in drawn.toon_vae().items()}
+    sampled, vae, (first, last), report = frames_of(model_folders.checkpoints, tensors, between=True)
+    (images,) = run(CinemoToonCrafterDecode, samples=sampled, vae=vae, first=first, last=last)
+    assert images.shape == (FRAMES, SIZE, SIZE, 3) and images.isfinite().all() and images.std() > 0
+    assert "ToonCrafter, by its VAE" in report and "only the interpolation model" not in caplog.text
