@@ -8,6 +8,7 @@ from cinemo_pack.cinemo_core.errors import CheckpointError
 from cinemo_pack.cinemo_core.models.dynamicrafter.checkpoint import Parts, split
 from cinemo_pack.tests.goldens import load, meta
 from cinemo_pack.tests.goldens.rule import state_dict
+from comfy.cli_args import args
 
 META = meta("dynamicrafter/encoders")
 GOLDEN = "dynamicrafter/encoders"
@@ -118,3 +119,29 @@ def test_a_tower_of_the_wanted_type_is_not_copied(parts, form):
     tokens = clip.cond_stage_model.clip_h.transformer.text_model.embeddings.token_embedding.weight
     same = [patches.data_ptr() == image["conv1.weight"].data_ptr(), tokens.data_ptr() == text["token_embedding.weight"].data_ptr()]
     assert same == [form == torch.float16] * 2
+
+
+@pytest.mark.parametrize(("flag", "dtype", "bound"), [("fp8_e4m3fn", torch.float8_e4m3fn, 0.15), ("fp8_e5m2", torch.float8_e5m2, 0.3)])
+def test_towers_in_8_bits_keep_norms_biases_and_embeddings(parts, clip, clip_vision, monkeypatch, flag, dtype, bound):
+    """`--fp8_...-text-enc`, which ComfyUI takes for image encoders too."""
+    monkeypatch.setattr(args, f"{flag}_text_enc", True)
+    text = make_clip(parts.text, HEAD, "The text tower")
+    image = make_clip_vision(parts.image, HEAD, "The image tower")
+    for network in (text.cond_stage_model.clip_h.transformer, image.model):
+        held = {name: tensor.dtype for name, tensor in network.state_dict().items()}
+        assert {held[name] for name in held if "norm" in name or "bias" in name or "embedding" in name} == {torch.float32}  # the file's
+        assert {held[name] for name in held if name.endswith(("_proj.weight", "fc1.weight", "fc2.weight"))} == {dtype}
+    found, expected = (c.encode_from_tokens(c.tokenize("a bear plays a guitar")) for c in (text, clip))
+    assert (found - expected).norm() < bound * expected.norm()
+    pixels = load(GOLDEN)["tokens.p0.pixels"]
+    comfy.model_management.load_models_gpu([image.patcher, clip_vision.patcher])
+    found, expected = (vision.model(pixel_values=pixels)[0] for vision in (image, clip_vision))
+    assert (found - expected).norm() < bound * expected.norm()
+
+
+def test_a_tower_beyond_the_range_is_refused(parts):
+    name = "transformer.resblocks.1.mlp.c_fc.weight"
+    with pytest.raises(CheckpointError, match=r"The text tower cannot be held in float16, which ends at 65504: .*mlp.fc1.weight reaches"):
+        make_clip(parts.text | {name: parts.text[name] * 1e6}, HEAD, "The text tower")
+    with pytest.raises(CheckpointError, match=r"The image tower cannot be held in float16, which ends at 65504: .*mlp.fc1.weight reaches"):
+        make_clip_vision(parts.image | {name: parts.image[name] * 1e6}, HEAD, "The image tower")
