@@ -1,7 +1,9 @@
 """Loads a network of one of the families as a ComfyUI MODEL; the choice of dtype, device and casting is ComfyUI's own."""
 
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import comfy.model_management
@@ -9,6 +11,8 @@ import comfy.model_patcher
 import comfy.utils
 import torch
 
+from ..errors import CheckpointError
+from ..files.folder import weights_in
 from ..models.family import Family
 from ..models.recognise import Recognised, recognise
 from ..models.sd_unet.keys import LDM_PREFIX
@@ -34,6 +38,8 @@ def load_unet(
     disable_dynamic: bool = False,
 ):
     """A ModelPatcher for the network in a file of any layout that its family accepts; of `family`, or of any.
+
+    path: of a file, or of the folder of a set, for a `family` that is published in several files.
 
     chosen: fields of its configuration that take the place of those read, such as a variant that a file cannot tell.
     Raises CheckpointError, before a model is made, for a file that does not hold such a network, whole, and for weights that
@@ -68,9 +74,25 @@ def load_unet(
     return model_patcher
 
 
+def _read_set(folder: str, join: Callable[[dict, str], dict[str, Any]]) -> dict[str, torch.Tensor]:
+    """The networks of a family that is published in several files. One that cannot be read matters only if a part is missing."""
+    files, unreadable = {}, []
+    for path in weights_in(Path(folder)):
+        try:
+            files[path.name] = read_weights(str(path))
+        except CheckpointError as error:
+            unreadable.append(error)
+    try:
+        return join(files, folder)
+    except CheckpointError:
+        if unreadable:
+            raise unreadable[0] from None
+        raise
+
+
 def _read_network(path: str, family: Family | None) -> tuple[Recognised, dict | None]:
     """The network in a file, and ComfyUI's description of scaled weights if the file has some."""
-    state_dict = read_weights(path)
+    state_dict = _read_set(path, family.join) if family and family.join and os.path.isdir(path) else read_weights(path)
     weights = without_scales(state_dict)
     found = recognise(path, weights, family)
     found.state_dict.update({name.removeprefix(LDM_PREFIX): tensor for name, tensor in state_dict.items() if name not in weights})

@@ -6,6 +6,7 @@ from ..family import Family
 from ..sd_unet.skeleton import tensor_shapes
 from .config import AnimateAnyoneConfig
 from .keys import REFERENCE, SENSITIVE, is_animate_anyone, normalise
+from .published_set import join
 from .reference_net import ReferenceNet
 from .unet import AnimateAnyoneUNet
 
@@ -24,4 +25,5 @@ ANIMATE_ANYONE = Family(
     config=AnimateAnyoneConfig.from_state_dict,
     shapes=expected_shapes,
     sensitive=SENSITIVE,
+    join=join,
 )
