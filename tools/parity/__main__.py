@@ -1,15 +1,16 @@
 """Compares a network, on ComfyUI's operations, with recorded outputs of the official code.
 
-    python dev.py parity WEIGHTS.safetensors CASES.safetensors
+    python dev.py parity WEIGHTS CASES.safetensors
 
-The family is recognised from the weights; its file in tools/parity says what CASES holds for it. Facts about the cases are
-read from the JSON file of the same name, if there is one. Prints a row per case. Exits with 1 if one exceeds the tolerance,
-with 2 if the files cannot be compared.
+WEIGHTS is a file, or a folder with the files of a set. The family is recognised from its tensors; the family's file in tools/parity
+says what CASES holds for it. Facts about the cases are read from the JSON file of the same name, if there is one. Prints a row
+per case. Exits with 1 if one exceeds the tolerance, with 2 if the files cannot be compared.
 """
 
 import argparse
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -22,14 +23,15 @@ import comfy.ops
 
 from cinemo_core.errors import CinemoError
 from cinemo_core.files.checkpoint import compare, read_state_dict, shapes_of
+from cinemo_core.files.folder import weights_in
 from cinemo_core.models.recognise import describe, family_of
 
-from . import cinemo, dynamicrafter
+from . import animate_anyone, cinemo, dynamicrafter
 from .reader import Reader
 
 MAX_ABS = 5e-5
 REL_RMS = 1e-5
-READERS = (cinemo.READER, dynamicrafter.READER)
+READERS = (cinemo.READER, dynamicrafter.READER, animate_anyone.READER)
 
 
 def reader_for(path: Path, state_dict: dict[str, torch.Tensor]) -> Reader:
@@ -41,13 +43,26 @@ def reader_for(path: Path, state_dict: dict[str, torch.Tensor]) -> Reader:
     return reader
 
 
+def read(weights: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a file, or of a folder with the files of a set."""
+    if not weights.is_dir():
+        return read_state_dict(weights)
+    join = next(reader.family.join for reader in READERS if reader.family.join)
+    return join({path.name: read_state_dict(path) for path in weights_in(weights)}, str(weights))
+
+
+def facts_of(name: str, facts: dict) -> dict:
+    """What the JSON file says of one case."""
+    return next((case for case in facts.get("cases", []) if case.get("name") == name), {})
+
+
 def build(reader: Reader, state_dict: dict[str, torch.Tensor], path: Path, facts: dict) -> torch.nn.Module:
     """The network in float32. Raises CinemoError where the file lacks tensors or has other sizes than were recorded."""
     family = reader.family
     state_dict = family.normalise(state_dict)
-    config = family.config(state_dict)
-    compare(shapes_of(state_dict), family.shapes(config), f"The {family.name} UNet {path}")
     recorded = facts.get("config", {})
+    config = replace(family.config(state_dict), **reader.unseen(recorded))
+    compare(shapes_of(state_dict), family.shapes(config), f"The {family.name} UNet {path}")
     for name, value in reader.sizes(config).items():
         if recorded.get(name, value) != value:
             raise CinemoError(f"The weights have {name} = {value}, the cases say {recorded[name]}: these files do not belong together.")
@@ -58,7 +73,7 @@ def build(reader: Reader, state_dict: dict[str, torch.Tensor], path: Path, facts
 
 def run(weights: Path, cases: Path) -> bool:
     """Print a row per case; True if all hold."""
-    state_dict = read_state_dict(weights)
+    state_dict = read(weights)
     reader = reader_for(weights, state_dict)
     tensors = read_state_dict(cases)
     first = f".{reader.needed[0]}"
@@ -79,7 +94,7 @@ def run(weights: Path, cases: Path) -> bool:
         missing = [field for field in reader.needed if field not in case]
         if missing:
             raise CinemoError(f"Case {name} of {cases} lacks {', '.join(missing)}.")
-        error = reader.evaluate(network, case) - case["output"]
+        error = reader.evaluate(network, case, facts_of(name, facts)) - case["output"]
         max_abs = error.abs().max().item()
         rel_rms = (error.square().mean() / case["output"].square().mean()).sqrt().item()
         holds = max_abs <= MAX_ABS and rel_rms <= REL_RMS  # false for NaN

@@ -4,6 +4,9 @@ N.sample [b, 4, f, h, w] (noisy residual), N.base_content [b, 4, 1, h, w] (z0), 
 N.encoder_hidden_states [b, l, d], N.motion_ids [b] and N.output like the sample.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 
 from cinemo_core.comfyui.cinemo.model import CinemoNetwork
@@ -22,7 +25,7 @@ def sizes(config: CinemoConfig) -> dict:
     }
 
 
-def evaluate(network: torch.nn.Module, case: Case) -> torch.Tensor:
+def evaluate(network: torch.nn.Module, case: Case, facts: Mapping[str, Any]) -> torch.Tensor:
     """The predicted noise of the residuals; the network is given frame 0 before them, without a residual."""
     residual, z0 = case["sample"].float(), case["base_content"].float()[:, :, 0]
     clips, frames = residual.shape[0], residual.shape[2] + 1

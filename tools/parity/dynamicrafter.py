@@ -30,7 +30,7 @@ def sizes(config: DynamiCrafterConfig) -> dict:
     }
 
 
-def evaluate(network: Any, case: Case) -> torch.Tensor:
+def evaluate(network: Any, case: Case, facts: Mapping[str, Any]) -> torch.Tensor:
     """What the network predicts. Image tokens are each frame's own where there are 16 for each, else all frames see all."""
     clips, _, frames = case["x"].shape[:3]
     x = fold(torch.cat([case["x"], case["c_concat"]], dim=1))

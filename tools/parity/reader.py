@@ -16,13 +16,19 @@ def all_belong(weights: Mapping[str, torch.Tensor], facts: Mapping[str, Any]) ->
     return set()
 
 
+def all_seen(recorded: Mapping[str, Any]) -> dict[str, Any]:
+    """For a family whose shapes say everything."""
+    return {}
+
+
 @dataclass(frozen=True)
 class Reader:
     """How the recorded cases of a family are evaluated.
 
     network: its class on ComfyUI's operations. needed: tensors that every case has, the first of which only cases have.
     sizes: what a configuration read from weights is in the words of the recorded one. evaluate: the network's output for a
-    case, shaped like its `output`. recorded_otherwise: names of cases that were recorded with other weights, from the tensors of
+    case, shaped like its `output`, from its tensors and the facts of the JSON file. unseen: fields of the configuration that no shape says,
+    from the recorded one. recorded_otherwise: names of cases that were recorded with other weights, from the tensors of
     the file and the facts next to the cases.
     """
 
@@ -30,8 +36,9 @@ class Reader:
     network: type[torch.nn.Module]
     needed: tuple[str, ...]
     sizes: Callable[[Any], dict[str, Any]]
-    evaluate: Callable[[torch.nn.Module, Case], torch.Tensor]
+    evaluate: Callable[[torch.nn.Module, Case, Mapping[str, Any]], torch.Tensor]
     recorded_otherwise: Callable[[Mapping[str, torch.Tensor], Mapping[str, Any]], set[str]] = all_belong
+    unseen: Callable[[Mapping[str, Any]], dict[str, Any]] = all_seen
 
 
 def fold(video: torch.Tensor) -> torch.Tensor:

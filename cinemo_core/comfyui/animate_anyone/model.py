@@ -54,7 +54,7 @@ class AnimateAnyoneNetwork(AnimateAnyoneUNet):
 
     def _forward(self, x, timesteps, context, y=None, control=None, transformer_options={}, *, poses, bank=(), **kwargs):
         banked = dict(zip(self.config.attending_blocks, bank, strict=True)) if bank else {}
-        guides = Guides(banked, self.guide(poses))
+        guides = Guides(banked, self.guide(poses) if poses else None)
         return super().forward(x, timesteps, context, guides, control, transformer_options)
 
 
