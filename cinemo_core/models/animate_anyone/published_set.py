@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...errors import CheckpointError
-from .keys import DENOISER, MOTION, PUBLISHED_MARK, REFERENCE_FILE
+from .keys import DENOISER, MOTION, PUBLISHED_MARK, REFERENCE_FILE, is_animate_anyone
 
 UNET, UNET_IN_TIME, MOTION_MODULE, REFERENCE, POSE_GUIDER = (
     "UNet",
@@ -47,6 +47,8 @@ def join(files: Mapping[str, Mapping[str, Any]], where: str) -> dict[str, Any]:
     of another model; `where` names the folder.
     """
     plain = {name: {key.removeprefix(WRAPPER): tensor for key, tensor in tensors.items()} for name, tensors in files.items()}
+    if whole := [name for name in sorted(plain) if is_animate_anyone(plain[name])]:
+        return plain[whole[0]]  # one file made of a set
     parts: dict[str, list[str]] = {}
     for name in sorted(plain):
         if kind := kind_of(set(plain[name])):

@@ -1,6 +1,8 @@
 """What the contract of families needs of Animate Anyone: a small configuration, its weights, a conditioning."""
 
+import comfy.sample
 import torch
+from cinemo_pack.cinemo_core.comfyui.animate_anyone import sampling
 from cinemo_pack.cinemo_core.comfyui.animate_anyone.conditioning import FigureCondition, attach_figure
 from cinemo_pack.cinemo_core.models.animate_anyone.config import AnimateAnyoneConfig
 from cinemo_pack.cinemo_core.models.animate_anyone.family import ANIMATE_ANYONE
@@ -43,4 +45,12 @@ def stock_sampling(model, setting: Setting) -> torch.Tensor:
     return walks.stock_sampling(model, *condition(FRAMES, HEIGHT, WIDTH, setting.device), setting)
 
 
-WALKS: dict[str, Walk] = {"stock sampling": stock_sampling}
+def reference_sampling(model, setting: Setting) -> torch.Tensor:
+    """With the sampler of the recorded pipeline. ComfyUI's context windows wait for the GPU at each step themselves."""
+    sampler, sigmas = sampling.reference_sampling(model, setting.steps)
+    latent = torch.zeros(FRAMES, 4, HEIGHT, WIDTH, device=setting.device)
+    positive, negative = (walks.placed(part, setting.device) for part in condition(FRAMES, HEIGHT, WIDTH, setting.device))
+    return comfy.sample.sample_custom(model, walks.noise(), walks.CFG, sampler, sigmas, positive, negative, latent, seed=1)
+
+
+WALKS: dict[str, Walk] = {"stock sampling": stock_sampling, "reference sampling": reference_sampling}
