@@ -20,7 +20,7 @@ from ...models.dynamicrafter.config import DynamiCrafterConfig
 from ...models.dynamicrafter.family import DYNAMICRAFTER
 from ...models.dynamicrafter.tokens import tokens_of_frames
 from ...models.dynamicrafter.unet import DynamiCrafterUNet
-from ...models.dynamicrafter.variants import VARIANTS
+from ...models.dynamicrafter.variants import SCALES, VARIANTS
 from ...shapes import check_clip_latent
 from ..description import FamilyDescription
 from ..outcome import check_sampled
@@ -139,3 +139,9 @@ class DynamiCrafterSupported(FamilyDescription, comfy.supported_models.SD20):
                 "ComfyUI's loader leaves out what ToonCrafter's VAE reads of its two pictures; load the checkpoint with %s.", self.loaders
             )
         return super().process_vae_state_dict(state_dict)
+
+    def process_unet_state_dict_for_saving(self, state_dict):
+        """With the scales of the schedule, by which a file says which variant it is; the 256 model has its gates for that."""
+        schedule = VARIANTS[self.unet_config["variant"]].schedule
+        scales = {SCALES: schedule.scales().float()} if schedule.v else {}
+        return super().process_unet_state_dict_for_saving(state_dict | scales)

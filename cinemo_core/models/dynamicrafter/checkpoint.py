@@ -42,7 +42,9 @@ def split(state_dict: Mapping[str, Any]) -> Parts:
 def beside(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
     """What a checkpoint holds besides its network and is of use: the other parts, and the scales that say which variant it is."""
     plain = {DEEPSPEED.sub("", name): tensor for name, tensor in checkpoint.items()}
-    return {n: t for n, t in plain.items() if n == SCALES or (n.startswith((VAE, TEXT, IMAGE)) and not n.endswith(MASK))}
+    parts = {name: t for name, t in plain.items() if name.startswith((VAE, TEXT, IMAGE)) and not name.endswith(MASK)}
+    scales = next((tensor for name, tensor in plain.items() if name.rpartition(".")[2] == SCALES), None)
+    return parts if scales is None else parts | {SCALES: scales}
 
 
 def is_tooncrafter(names: Iterable[str]) -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 from ...errors import CheckpointError
 from ..sd_unet import keys
 from .config import PROJECTOR
+from .variants import SCALES
 
 FIRST_ATTENTION = "init_attn.0.proj_in.weight"
 IMAGE_KEYS = "attn2.to_k_ip.weight"
@@ -55,7 +56,7 @@ def normalise(state_dict: Mapping[str, Any]) -> dict[str, Any]:
             "image tokens (to_k_ip); choose a DynamiCrafter checkpoint."
         )
     plain = {DEEPSPEED.sub("", name): tensor for name, tensor in state_dict.items()}
-    unet = keys.without_prefix(plain)
+    unet = {name: tensor for name, tensor in keys.without_prefix(plain).items() if name != SCALES}
     projector = {name: tensor for name, tensor in plain.items() if name.startswith(PROJECTOR)}
     if not any(".temporal." in name for name in unet):
         unet = {own_name(name): tensor for name, tensor in unet.items()}

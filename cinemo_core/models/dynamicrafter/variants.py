@@ -14,7 +14,7 @@ from .schedule import Schedule
 AUTO = "auto"
 TOON = "decoder.attn_refinement."  # tensors that ToonCrafter's VAE alone has; its network is that of 512 interpolation
 STRIDE, FPS = "frame stride", "frames per second"
-SCALES = "scale_arr"  # a buffer of the official checkpoints
+SCALES = "scale_arr"  # a buffer of the official checkpoints, and of the network in what ComfyUI saves
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from cinemo_pack.cinemo_core.comfyui.absent import Absent
 from cinemo_pack.cinemo_core.comfyui.dynamicrafter.loading import load_checkpoint
 from cinemo_pack.cinemo_core.comfyui.dynamicrafter.model import DynamiCrafterModel, DynamiCrafterSupported
 from cinemo_pack.cinemo_core.comfyui.dynamicrafter.toon import ToonDecoder
+from cinemo_pack.cinemo_core.convert import convert
 from cinemo_pack.cinemo_core.errors import CheckpointError, CinemoError, MissingPartError
 from cinemo_pack.cinemo_core.models.dynamicrafter.keys import normalise
 from cinemo_pack.tests import drawn_dynamicrafter as drawn
@@ -267,6 +268,24 @@ def test_a_saved_model_loads_again(whole, write):
     for found, expected in ((weights(again.model), weights(loaded.model)), (again.clip.get_sd(), loaded.clip.get_sd())):
         assert found.keys() == expected.keys() and all(torch.equal(found[name], expected[name]) for name in expected)
     assert not isinstance(again.vae, Absent) and not isinstance(again.clip_vision, Absent)
+
+
+@pytest.mark.parametrize(("config", "variant"), [(drawn.UNET, "512"), (drawn.UNET, "1024"), (drawn.GATED, "256")])
+def test_a_saved_model_says_which_variant_it_is(write, tmp_path, monkeypatch, config, variant):
+    """As ModelSave writes it, for each of the three loaders, and converted."""
+    monkeypatch.setattr(comfy.supported_models, "models", list(comfy.supported_models.models))
+    stock_loaders.register()
+    loaded = load_checkpoint(write(drawn.checkpoint(PRUNED, config)), "fp32", variant)
+    saved = loaded.model.model.state_dict_for_saving({name: tensor.clone() for name, tensor in weights(loaded.model).items()})
+    path = write(saved, "saved.safetensors")
+    convert(Path(path), tmp_path / "converted.safetensors", None, False, lambda *_: None)
+    models = [load_checkpoint(found, "fp32").model for found in (path, str(tmp_path / "converted.safetensors"))]
+    models.append(comfy.sd.load_diffusion_model_state_dict(dict(saved)))
+    models.append(comfy.sd.load_state_dict_guess_config(dict(saved), output_vae=False, output_clip=False)[0])
+    for model in models:
+        found = weights(model)
+        assert model.model.variant.name == variant
+        assert all(torch.equal(found[name].float(), tensor.float()) for name, tensor in weights(loaded.model).items())
 
 
 def test_every_patcher_can_be_read_from_disk_again(whole, write):
