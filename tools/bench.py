@@ -2,8 +2,8 @@
 
     python dev.py bench [--device cpu|cuda] [--only a,b,c,d] [--rounds N]
 
-a  one full-size evaluation of each network on 16 frames against ComfyUI's own Stable Diffusion UNet of its sizes (Cinemo: 1.5;
-   DynamiCrafter: 2.1, whose extra layers are allowed for): time and peak memory above weights
+a  one full-size evaluation of each network on 16 frames against ComfyUI's own Stable Diffusion UNet of its sizes (Cinemo and Animate
+   Anyone: 1.5; DynamiCrafter: 2.1; extra layers, and keys of a reference picture, are allowed for): time and peak memory above weights
 b  what sampling spends outside the network, as a share of a step
 c  importing the pack, as a share of ComfyUI's own import
 d  loading a full-size float16 file, Cinemo's UNet and a whole DynamiCrafter checkpoint: time against reading its bytes, and peak memory
@@ -25,7 +25,8 @@ from statistics import median
 from .console import DevError, say
 from .environment import LAUNCH
 
-NETWORKS = {"cinemo": ("sd15", 1.0, 1.0), "dynamicrafter": ("sd21", 1.45, 1.1)}  # compared with; bars of time and memory
+# family: what it is compared with, and the bars of time and memory
+NETWORKS = {"cinemo": ("sd15", 1.0, 1.0), "dynamicrafter": ("sd21", 1.45, 1.1), "animate_anyone": ("sd15", 1.6, 1.1)}
 
 
 @dataclass

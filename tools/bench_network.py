@@ -13,7 +13,8 @@ FRAMES, HEIGHT, WIDTH = 16, 20, 32
 TOKENS = 77  # of text
 IMAGE_TOKENS = 16  # of each frame
 WARM_UP = 1
-STOCK = {"cinemo": "sd15", "dynamicrafter": "sd21"}  # ComfyUI's own network of about the same sizes, for frames one by one
+# ComfyUI's own network of about the same sizes, for frames one by one
+STOCK = {"cinemo": "sd15", "dynamicrafter": "sd21", "animate_anyone": "sd15"}
 
 parser = argparse.ArgumentParser()
 parser.add_argument("what", choices=("time", "memory", "profile", "sampling"))
@@ -33,15 +34,22 @@ import psutil
 import torch
 from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 
+from cinemo_core.comfyui.animate_anyone.model import AnimateAnyoneNetwork
 from cinemo_core.comfyui.cinemo.conditioning import CLIP_KEY, ClipCondition
 from cinemo_core.comfyui.cinemo.model import CinemoNetwork, CinemoSupported
 from cinemo_core.comfyui.cinemo.sampling import Sampling, sample_clip
 from cinemo_core.comfyui.dynamicrafter.model import DynamiCrafterNetwork
+from cinemo_core.models.sd_unet.config import UNetConfig
 
-from .bench_sizes import CINEMO, DYNAMICRAFTER
+from .bench_sizes import ANIMATE_ANYONE, CINEMO, DYNAMICRAFTER
 
-OURS = {"cinemo": (CinemoNetwork, CINEMO), "dynamicrafter": (DynamiCrafterNetwork, DYNAMICRAFTER)}
-NOT_STOCK = ("motion_dim", "gated", "projector", "variant")  # sizes that only the families have
+OURS = {
+    "cinemo": (CinemoNetwork, CINEMO),
+    "dynamicrafter": (DynamiCrafterNetwork, DYNAMICRAFTER),
+    "animate_anyone": (AnimateAnyoneNetwork, ANIMATE_ANYONE),
+}
+# Sizes that only the families have.
+NOT_STOCK = ("motion_dim", "gated", "projector", "variant", "pose_channels", "positions", "pose_guiders", "motion_heads")
 DEVICE = torch.device(options.device)
 DTYPE = torch.float16 if options.device == "cuda" else torch.float32
 Run = Callable[[], torch.Tensor]
@@ -84,8 +92,21 @@ def make(name: str) -> Run:
     ours = fill(network(**config.unet_config(), **made))
     if family == "cinemo":
         return lambda: ours(x, timesteps, text, transformer_options={}, z0=x[:1], motion_ids=number)
+    if family == "animate_anyone":
+        poses, bank = [random(FRAMES, 3, 8 * HEIGHT, 8 * WIDTH)], [random(1, *size) for size in banked(config)]
+        return lambda: ours(x, timesteps, text[:, :1], transformer_options={}, poses=poses, bank=bank)
     with_image, image = torch.cat([x, random(*x.shape)], dim=1), random(FRAMES, IMAGE_TOKENS, config.context_dim)
     return lambda: ours(with_image, timesteps, text, transformer_options={}, image_tokens=image, fs=number)
+
+
+def banked(config: UNetConfig) -> list[tuple[int, int]]:
+    """Tokens and channels of the bank of a picture of the clip's size, in the order of the blocks that attend to it."""
+    sizes = [(HEIGHT * WIDTH >> 2 * level, width) for level, width in enumerate(config.widths)]
+    encoder = [size for size, count in zip(sizes, config.num_res_blocks, strict=True) for _ in range(count)]
+    decoder = [size for size, count in zip(reversed(sizes), reversed(config.num_res_blocks), strict=True) for _ in range(count + 1)]
+    attending = [size for size, depth in zip(encoder, config.transformer_depth, strict=True) if depth]
+    attending += [sizes[-1]] * config.transformer_depth_middle
+    return attending + [size for size, depth in zip(decoder, reversed(config.transformer_depth_output), strict=True) if depth]
 
 
 def seconds(run: Run) -> float:
