@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from ...errors import CheckpointError, InputError
 from ...files.checkpoint import shapes_of, size_of
 from ..sd_unet.config import UNetConfig
-from .resampler import ResamplerConfig
+from .resampler import FRAMES, ResamplerConfig
 from .variants import MEDIUM, SMALL, VARIANTS, variant_of
 
 FIRST_ATTENTION_HEADS = 8  # of the temporal transformer after the first convolution, whatever its width
@@ -40,6 +40,11 @@ class DynamiCrafterConfig(UNetConfig):
                     f"A DynamiCrafter UNet level is {width} channels wide, which heads of {self.num_head_channels} channels do not divide; "
                     "use a checkpoint whose widths are multiples of that."
                 )
+        if self.projector and self.projector.queries % FRAMES:
+            raise CheckpointError(
+                f"The image projector makes {self.projector.queries} tokens, expected as many for each of {FRAMES} frames: "
+                "the file is of another model."
+            )
         if self.in_channels != 2 * self.out_channels:
             raise CheckpointError(
                 f"The DynamiCrafter UNet reads {self.in_channels} channels and gives {self.out_channels}, expected twice as many in, "

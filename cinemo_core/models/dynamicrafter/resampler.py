@@ -30,10 +30,10 @@ class ResamplerConfig:
     head_dim: int = HEAD_DIM
 
     def __post_init__(self) -> None:
-        if not self.inner or self.inner % self.head_dim or self.queries % FRAMES:
+        if not self.inner or self.inner % self.head_dim:
             raise CheckpointError(
-                f"The image projector is {self.inner} channels wide inside and makes {self.queries} tokens, expected a multiple of "
-                f"{self.head_dim} channels and of {FRAMES} tokens: the file is of another model."
+                f"The image projector is {self.inner} channels wide inside, expected a multiple of {self.head_dim}: "
+                "the file is of another model."
             )
 
     @classmethod
