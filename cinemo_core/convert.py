@@ -52,7 +52,7 @@ def convert(source: Path, target: Path, dtype: torch.dtype | None, force: bool, 
     weights = find_unet(source)
     tensors = read_state_dict(weights)
     family, network, config = recognise(weights, tensors)
-    if others := family.beside(tensors):
+    if others := family.other_parts(tensors):
         network = {LDM_PREFIX + name: tensor for name, tensor in network.items()} | others
     types = {name: t.dtype if dtype is None or not t.is_floating_point() else dtype for name, t in network.items()}
     metadata = {

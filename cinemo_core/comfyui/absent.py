@@ -1,4 +1,4 @@
-"""What stands for a part that a checkpoint does not hold, so that an unused output needs nothing and a used one explains itself."""
+"""A stand-in for a part that a checkpoint does not hold: an unused output needs nothing, and a used one explains itself."""
 
 from typing import NoReturn
 

@@ -35,7 +35,7 @@ class Family:
     shapes: names and shapes of all tensors of these sizes.
     sensitive: prefixes of the tensors that keep their own format in an 8-bit network.
     published, files: where its weights can be had, as a folder of parts or each model in one file.
-    beside: what a checkpoint holds besides the network that a converted file keeps, under the names that it has there.
+    other_parts: what a checkpoint holds besides the network that a converted file keeps, under the names that it has there.
     join: the tensors of files in one folder, by file name, as one state dict, for a family that is published in several files.
     check_config_file: raises CheckpointError for a configuration next to the weights that contradicts them.
     """
@@ -50,7 +50,7 @@ class Family:
     sensitive: tuple[str, ...] = ()
     published: Published | None = None
     files: tuple[PublishedFile, ...] = ()
-    beside: Callable[[Mapping[str, Any]], dict[str, Any]] = nothing
+    other_parts: Callable[[Mapping[str, Any]], dict[str, Any]] = nothing
     join: Callable[[Mapping[str, Mapping[str, Any]], str], dict[str, Any]] | None = None
     check_config_file: Callable[[Path, Any], None] = no_config_file
 

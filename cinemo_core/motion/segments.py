@@ -82,10 +82,10 @@ def drift(frame: torch.Tensor, reference: torch.Tensor) -> Drift:
 def correct(segment: torch.Tensor, reference: torch.Tensor, strength: float, overlap: int = 0) -> torch.Tensor:
     """Take back a segment's drift from the first image [1, c, h, w]; returns a tensor like `segment`.
 
-    The mean and standard deviation of each channel move towards the first image's: by `strength` (0..1) in the frame that is
-    handed on and after it, so that distance d becomes (1 - strength) * d, and in the frames before it by a share that
-    grows linearly from none at frame 0. Thus the correction makes no jump, and frame 0 stays bit for bit the frame that
-    was handed on. A channel without contrast gets the mean only.
+    The mean and standard deviation of each channel move towards the first image's. They move by `strength` (0..1) from the frame
+    that the next segment begins from, so that distance d becomes (1 - strength) * d, and before it by a share that grows linearly
+    from none at frame 0. So the correction makes no jump, and frame 0 stays bit for bit the frame that the segment began from. A
+    channel without contrast gets the mean only.
     """
     last = segment.shape[0] - 1 - overlap
     share = (torch.arange(segment.shape[0], device=segment.device) / last).clamp(max=1.0)[:, None, None, None] * strength
@@ -103,10 +103,10 @@ def _statistics(frames: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 def join(segments: list[torch.Tensor], overlap: int, closed_loop: bool = False) -> torch.Tensor:
     """The whole clip, f + (segments - 1) * (f - 1 - overlap) frames.
 
-    Each segment's frame 0 is the frame that the one before handed on. From there to the end of the one before, the two are
+    Each segment's frame 0 is a frame of the one before. From there to the end of the one before, the two are
     cross-faded linearly; with overlap 0 that is the one frame that they share.
 
-    A closed loop goes on backwards to frame 0, which ends it: n frames become 2 * n - 1. No step in it is larger than the
+    A closed loop runs backwards to frame 0, which ends it: n frames become 2 * n - 1. No step in it is larger than the
     largest on the way out, whatever the model.
     """
     weights = torch.arange(overlap + 1, device=segments[0].device) / (overlap + 1)

@@ -67,12 +67,12 @@ def test_the_file_is_converted_with_all_of_its_parts(download, hub, tensors):
     assert result.out.splitlines()[-1] == f"Next: press R in ComfyUI, and choose {RESULT} in Cinemo DynamiCrafter Loader."
     found = load_file(result.folder / RESULT)
     assert {tensor.dtype for tensor in found.values()} == {torch.float16}
-    beside = {name for name in tensors if not name.startswith(("model.diffusion_model.", "image_proj_model.", "betas"))}
-    assert "scale_arr" in beside and beside < set(found)
-    assert len(found) == len(beside) + len(normalise(tensors)), "the network, and nothing that is not used"
+    other_parts = {name for name in tensors if not name.startswith(("model.diffusion_model.", "image_proj_model.", "betas"))}
+    assert "scale_arr" in other_parts and other_parts < set(found)
+    assert len(found) == len(other_parts) + len(normalise(tensors)), "the network, and nothing that is not used"
     again = normalise(found)
     assert all(torch.equal(again[name], tensor.half()) for name, tensor in normalise(tensors).items())
-    assert all(torch.equal(found[name], tensors[name].half()) for name in beside)
+    assert all(torch.equal(found[name], tensors[name].half()) for name in other_parts)
     assert read_metadata(result.folder / RESULT)["cinemo.dtype"] == "fp16"
 
 

@@ -39,7 +39,7 @@ def split(state_dict: Mapping[str, Any]) -> Parts:
     return Parts(part(VAE), part(TEXT), part(IMAGE))
 
 
-def beside(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
+def other_parts(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
     """What a checkpoint holds besides its network and is of use: the other parts, and the scales that say which variant it is."""
     plain = {DEEPSPEED.sub("", name): tensor for name, tensor in checkpoint.items()}
     parts = {name: t for name, t in plain.items() if name.startswith((VAE, TEXT, IMAGE)) and not name.endswith(MASK)}

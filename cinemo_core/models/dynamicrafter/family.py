@@ -4,7 +4,7 @@ from functools import partial
 
 from ..family import Family
 from ..sd_unet.skeleton import tensor_shapes
-from .checkpoint import beside
+from .checkpoint import other_parts
 from .config import DynamiCrafterConfig
 from .keys import SENSITIVE, is_dynamicrafter, normalise
 from .published import PUBLISHED
@@ -26,5 +26,5 @@ DYNAMICRAFTER = Family(
     complete=DynamiCrafterConfig.complete,
     sensitive=SENSITIVE,
     files=PUBLISHED,
-    beside=beside,
+    other_parts=other_parts,
 )

@@ -169,8 +169,8 @@ def exactly(forward: Any) -> Any:
 def explained(unet: Any, encoder: Any, tokenizer: Tokenizer, stills: list[Still], options: Motion) -> dict[str, float]:
     """Share of the residual's energy that one prediction explains, by timestep, on moves over held-out stills.
 
-    1 - squared error / energy, of all clips together; caption and measured bucket are given. "bound" is what the first frame
-    tells, moved as it shall, its borders repeated: more than that has to be invented.
+    1 - squared error / energy, of all clips together; caption and measured bucket are given. "bound" is what the first frame,
+    moved as asked with its borders repeated, explains: more than that has to be invented.
     """
     clips: list[CameraClip] = []
     dice = Dice(0)

@@ -1,7 +1,7 @@
 """Trains nano's autoencoder on real pictures at mixed sizes: python -m cinemo_core.training.nano.sharp_autoencoder CONFIG.toml
 
 Starts from a smaller autoencoder, grown to the widths that are asked for. Its latents learn to move as pictures move: those of
-a picture, shifted by parts of a latent or scaled, shall decode to the shifted or scaled picture (arXiv 2502.09509).
+a picture, shifted by parts of a latent or scaled, are to decode to the shifted or scaled picture (arXiv 2502.09509).
 """
 
 import argparse

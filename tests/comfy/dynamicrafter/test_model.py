@@ -1,4 +1,4 @@
-"""The MODEL: the recorded network behind ComfyUI's wrapper, one row per clip, windows of a clip, what its variant is."""
+"""The MODEL: the recorded network in ComfyUI's wrapper, one row per clip, windows of a clip, what its variant is."""
 
 import comfy.model_management
 import comfy.sampler_helpers

@@ -53,7 +53,7 @@ def difference(found: torch.Tensor, expected: torch.Tensor) -> float:
 
 
 def test_without_fresh_noise_it_is_ddim_of_comfyui_on_the_same_levels(model):
-    """Up to float32: the first level stands for infinity there, and is infinity here."""
+    """Up to float32: the first level represents infinity there, and is infinity here."""
     assert difference(sample(model, eta=0.0), sample(model, sampler_name="ddim")) <= 1e-3
 
 

@@ -6,10 +6,10 @@ from cinemo_pack.cinemo_core.errors import InputError
 from cinemo_pack.cinemo_core.models.dynamicrafter.tokens import FIRST, REFERENCE, RESAMPLED, check_rule, tokens_of_frames
 
 PER_FRAME, DIM = 2, 3
-TOKENS = torch.arange(16.0).repeat_interleave(PER_FRAME)[None, :, None].expand(1, -1, DIM)  # each tells its frame
+TOKENS = torch.arange(16.0).repeat_interleave(PER_FRAME)[None, :, None].expand(1, -1, DIM)  # each holds the number of its frame
 
 
-def told(frames: int, rule: str) -> torch.Tensor:
+def frames_seen(frames: int, rule: str) -> torch.Tensor:
     found = tokens_of_frames(TOKENS, frames, rule)
     assert found.shape == (1, frames, PER_FRAME, DIM)
     assert torch.equal(found, found[:, :, :1, :1].expand_as(found))
@@ -18,16 +18,16 @@ def told(frames: int, rule: str) -> torch.Tensor:
 
 @pytest.mark.parametrize("rule", [RESAMPLED, FIRST, REFERENCE])
 def test_sixteen_frames_have_their_own(rule):
-    assert told(16, rule).tolist() == list(range(16))
+    assert frames_seen(16, rule).tolist() == list(range(16))
 
 
 @pytest.mark.parametrize("frames", [2, 5, 15, 17, 31, 64])
 def test_resampled_tokens_go_from_the_first_to_the_last_evenly(frames):
-    torch.testing.assert_close(told(frames, RESAMPLED), torch.linspace(0, 15, frames), rtol=0, atol=1e-5)
+    torch.testing.assert_close(frames_seen(frames, RESAMPLED), torch.linspace(0, 15, frames), rtol=0, atol=1e-5)
 
 
 def test_first_and_reference():
-    assert told(5, FIRST).tolist() == [0, 1, 2, 3, 4]
+    assert frames_seen(5, FIRST).tolist() == [0, 1, 2, 3, 4]
     assert torch.equal(tokens_of_frames(TOKENS, 5, REFERENCE), TOKENS)
 
 
