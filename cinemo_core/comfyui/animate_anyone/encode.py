@@ -9,11 +9,13 @@ import torch
 from ...errors import InputError
 from ...shapes import LATENT_CHANNELS, PIXELS_PER_LATENT, check_image, check_video_size
 from ..description import check_model
-from ..vae import check_numbers
+from ..pictures import encode_images
 from .conditioning import FigureCondition, attach_figure
 from .model import AnimateAnyoneSupported
 from .pictures import RESIZES, STRETCH, clip_picture, pose_pictures, reference_picture
 from .reference import make_bank
+
+VAES = "a VAE of Stable Diffusion 1.x"
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ def condition_figure(
         raise InputError(f"The resize mode is {size.resize!r}; choose one of {', '.join(RESIZES)}.")
 
     embeds = embed(clip_vision, image, model.model.diffusion_model.config.context_dim)
-    latent = encode(vae, reference_picture(image, size.width, size.height, size.resize))
+    latent = encode_images(vae, reference_picture(image, size.width, size.height, size.resize), VAES)
     pictures = torch.stack([pose_pictures(clip, size.width, size.height) for clip in poses])
     empty = torch.zeros_like(embeds)
     reenacts = model.model.diffusion_model.config.reenactment  # the set whose negative sees the bank of an empty picture
@@ -85,17 +87,3 @@ def embed(clip_vision, image: torch.Tensor, width: int) -> torch.Tensor:
     if not embeds.isfinite().all():
         raise InputError("The image encoder gave NaN or infinite values for the picture; choose another file.")
     return embeds.reshape(1, 1, width)
-
-
-def encode(vae, picture: torch.Tensor) -> torch.Tensor:
-    """The latent of a picture, as the VAE gives it (unscaled). Raises InputError for a VAE of another latent space."""
-    if vae is None:
-        raise InputError("There is no VAE; load one of Stable Diffusion 1.x with Load VAE.")
-    if vae.latent_channels != LATENT_CHANNELS:
-        raise InputError(
-            f"The VAE makes latents of {vae.latent_channels} channels, Animate Anyone reads {LATENT_CHANNELS}; load one "
-            "of Stable Diffusion 1.x with Load VAE."
-        )
-    latent = vae.encode(picture)
-    check_numbers(latent, vae, "the reference picture")
-    return latent

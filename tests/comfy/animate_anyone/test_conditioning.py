@@ -138,7 +138,7 @@ def test_saved_by_comfyui_it_is_whole_again(model, tmp_path):
         ({"poses": [picture(FRAMES)[:0]]}, "The image batch is empty"),
         ({"size": FigureSize(60, 48)}, "The width is 60; choose a multiple of 8"),
         ({"size": FigureSize(64, 48, "crop")}, "The resize mode is 'crop'; choose one of stretch, cover, pad"),
-        ({"vae": None}, "There is no VAE; load one of Stable Diffusion 1.x"),
+        ({"vae": None}, "There is no VAE: the checkpoint held none; load a VAE of Stable Diffusion 1.x"),
         ({"clip_vision": None}, "There is no image encoder; load CLIP ViT-L/14"),
         ({"clip_vision": tower(20)}, "gives an embedding of 20 channels, this Animate Anyone model reads 24"),
     ],
