@@ -17,7 +17,7 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -55,8 +55,7 @@ def measure(module: str, *arguments: str) -> dict:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def network(device: str, rounds: int) -> list[Result]:
-    results = []
+def network(device: str, rounds: int) -> Iterator[Result]:
     for family, (stock, time_bar, memory_bar) in NETWORKS.items():
         about = ("--device", device, "--network", family)
         times = measure("tools.bench_network", "time", *about, "--rounds", str(rounds))
@@ -69,8 +68,7 @@ def network(device: str, rounds: int) -> list[Result]:
         ]
         if not all(result.holds for result in both):
             say(measure("tools.bench_network", "profile", *about)["table"])
-        results += both
-    return results
+        yield from both
 
 
 def sampling(device: str, rounds: int) -> list[Result]:
@@ -111,7 +109,7 @@ def loading_of(model: str, words: str, device: str, rounds: int) -> list[Result]
     ]
 
 
-SECTIONS: dict[str, Callable[[str, int], list[Result]]] = {"a": network, "b": sampling, "c": importing, "d": loading}
+SECTIONS: dict[str, Callable[[str, int], Iterable[Result]]] = {"a": network, "b": sampling, "c": importing, "d": loading}
 
 
 def main() -> int:
