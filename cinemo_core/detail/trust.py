@@ -42,7 +42,7 @@ def weigh(evidence: Evidence) -> torch.Tensor:
 
     A logistic function of the logarithms, less where the frame is blurred, and a gate where colours differ. The constants of the
     logarithms gave the least squared error on real clips that the evaluation does not use; the bias is 0.3 below that optimum,
-    which costs 0.02 dB and halves the worst loss. The sharpness costs as much and ends the losses in motion blur (1.1 dB in one clip).
+    which costs 0.02 dB and halves the worst loss. The sharpness costs as much; it is against losses in motion blur (0.5 dB in one clip).
     """
     score = BIAS + UNLIKE * torch.log(evidence.unlike + LEAST_UNLIKE) + AWAY * torch.log(evidence.away + LEAST_AWAY)
     gate = torch.exp(-((evidence.colour / COLOUR) ** 2))
