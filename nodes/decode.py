@@ -3,6 +3,7 @@
 from comfy_api.latest import io
 
 from ..cinemo_core.comfyui.decode import decode_clip
+from . import inputs
 
 
 class CinemoVideoDecode(io.ComfyNode):
@@ -11,7 +12,7 @@ class CinemoVideoDecode(io.ComfyNode):
         return io.Schema(
             node_id="CinemoVideoDecode",
             display_name="Cinemo Video Decode",
-            category="Cinemo",
+            category=inputs.CATEGORY,
             description="Decodes the frames of a clip; a temporal decoder sees 14 at once, as the authors' code does, whatever "
             "memory is free.",
             search_aliases=["vae decode", "decode video", "temporal decoder", "latent to image", "cinemo"],

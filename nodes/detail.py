@@ -4,6 +4,7 @@ from comfy_api.latest import io
 
 from ..cinemo_core.comfyui.detail import detail_clip
 from ..cinemo_core.detail.fit import FITS
+from . import inputs
 
 
 class CinemoDetailTransfer(io.ComfyNode):
@@ -12,7 +13,7 @@ class CinemoDetailTransfer(io.ComfyNode):
         return io.Schema(
             node_id="CinemoDetailTransfer",
             display_name="Cinemo Detail Transfer",
-            category="Cinemo",
+            category=inputs.CATEGORY,
             description="Makes a clip as large and as sharp as the picture it was made from: the picture's detail follows the motion. "
             "For clips of any video model.",
             search_aliases=["detail transfer", "upscale video", "sharpen video", "optical flow", "4k", "restore detail", "cinemo"],

@@ -5,6 +5,7 @@ from comfy_api.latest import io
 from ..cinemo_core.comfyui.loading import WEIGHT_DTYPES
 from ..cinemo_core.resize import RESIZE_MODES
 
+CATEGORY = "Cinemo"  # in the menu of nodes; a family other than Cinemo has a folder of its own in it
 MAX_SEED = 0xFFFFFFFFFFFFFFFF
 WEIGHT_DTYPE = (
     "Number format of the UNet's weights in memory. default: what ComfyUI finds best for this device. "

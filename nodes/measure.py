@@ -13,7 +13,7 @@ class CinemoMotionBucketFromVideo(io.ComfyNode):
         return io.Schema(
             node_id="CinemoMotionBucketFromVideo",
             display_name="Cinemo Motion Bucket From Video",
-            category="Cinemo",
+            category=inputs.CATEGORY,
             description="Measures how much a clip moves and gives the motion bucket that asks for as much, for Cinemo Motion Conditioning.",
             search_aliases=["motion bucket", "motion strength", "ssim", "match motion", "measure motion", "cinemo"],
             inputs=[
@@ -51,7 +51,7 @@ class CinemoMotionReport(io.ComfyNode):
         return io.Schema(
             node_id="CinemoMotionReport",
             display_name="Cinemo Motion Report",
-            category="Cinemo",
+            category=inputs.CATEGORY,
             description="Charts how a clip moves and how well it keeps to its first image, with the numbers as text.",
             search_aliases=["motion report", "video quality", "ssim", "drift", "compare frames", "measure motion", "cinemo"],
             inputs=[

@@ -3,6 +3,7 @@
 from comfy_api.latest import io
 
 from ..cinemo_core.motion.residual import MAX_GAIN, merge_clip, split_clip
+from . import inputs
 
 
 class CinemoResidualSplit(io.ComfyNode):
@@ -11,7 +12,7 @@ class CinemoResidualSplit(io.ComfyNode):
         return io.Schema(
             node_id="CinemoResidualSplit",
             display_name="Cinemo Residual Split",
-            category="Cinemo",
+            category=inputs.CATEGORY,
             description="Takes a clip apart into its first frame and its motion: each frame's latent minus the first.",
             search_aliases=["motion residual", "split latent", "extract motion", "motion transfer", "first frame", "cinemo"],
             inputs=[io.Latent.Input("clip", tooltip="Frames of a clip: from a sampler, or from VAE Encode on a video.")],
@@ -32,7 +33,7 @@ class CinemoResidualMerge(io.ComfyNode):
         return io.Schema(
             node_id="CinemoResidualMerge",
             display_name="Cinemo Residual Merge",
-            category="Cinemo",
+            category=inputs.CATEGORY,
             description="Adds a motion to a first frame: amplified, damped, or moved onto another image of the same size.",
             search_aliases=["motion residual", "merge latent", "motion gain", "amplify motion", "motion transfer", "cinemo"],
             inputs=[

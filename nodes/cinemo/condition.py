@@ -15,7 +15,7 @@ class CinemoMotionConditioning(io.ComfyNode):
         return io.Schema(
             node_id="CinemoMotionConditioning",
             display_name="Cinemo Motion Conditioning",
-            category="Cinemo",
+            category=inputs.CATEGORY,
             description="Sets the image to animate, the size and length of the clip and the amount of motion; gives the still clip "
             "to start from.",
             search_aliases=["image to video", "i2v", "animate", "motion bucket", "motion strength", "cinemo", "video latent"],

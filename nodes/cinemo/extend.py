@@ -14,7 +14,7 @@ class CinemoExtendVideo(io.ComfyNode):
         return io.Schema(
             node_id="CinemoExtendVideo",
             display_name="Cinemo Extend Video",
-            category="Cinemo",
+            category=inputs.CATEGORY,
             description="Samples a longer clip in segments: the last frame of each is the first frame of the next.",
             search_aliases=["long video", "longer", "extend", "continue video", "autoregressive", "loop", "segments", "cinemo"],
             inputs=[

@@ -15,7 +15,7 @@ class CinemoInvertVideo(io.ComfyNode):
         return io.Schema(
             node_id="CinemoInvertVideo",
             display_name="Cinemo Invert Video",
-            category="Cinemo",
+            category=inputs.CATEGORY,
             description="Finds the noise from which Cinemo makes the motion of a clip, to give that motion to another or an edited image.",
             search_aliases=["ddim inversion", "invert", "motion transfer", "video editing", "video to noise", "reverse sampling", "cinemo"],
             inputs=[

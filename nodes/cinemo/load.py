@@ -15,7 +15,7 @@ class CinemoModelLoader(io.ComfyNode):
         return io.Schema(
             node_id="CinemoModelLoader",
             display_name="Cinemo Model Loader",
-            category="Cinemo",
+            category=inputs.CATEGORY,
             description="Loads a Cinemo UNet: a single file from models/diffusion_models, or the UNet of a folder in models/diffusers.",
             search_aliases=["load cinemo", "cinemo unet", "image to video model", "i2v model", "animate", "checkpoint"],
             inputs=[
@@ -46,7 +46,7 @@ class CinemoBundleLoader(io.ComfyNode):
         return io.Schema(
             node_id="CinemoBundleLoader",
             display_name="Cinemo Bundle Loader",
-            category="Cinemo",
+            category=inputs.CATEGORY,
             description="Loads UNet, text encoder and VAE from one checkpoint folder in models/diffusers, as published (maxin-cn/Cinemo).",
             search_aliases=["load cinemo", "cinemo checkpoint", "diffusers", "image to video", "i2v", "animate", "pipeline"],
             inputs=[

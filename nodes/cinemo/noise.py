@@ -13,7 +13,7 @@ class CinemoDCTInitNoise(io.ComfyNode):
         return io.Schema(
             node_id="CinemoDCTInitNoise",
             display_name="Cinemo DCTInit Noise",
-            category="Cinemo",
+            category=inputs.CATEGORY,
             description="Initial noise that takes its low spatial frequencies from the image, so that the clip does not jump away from it.",
             search_aliases=["dct", "dctinit", "noise init", "freeinit", "cinemo noise", "random noise"],
             inputs=[

@@ -17,7 +17,7 @@ class CinemoResidualKSampler(io.ComfyNode):
         return io.Schema(
             node_id="CinemoResidualKSampler",
             display_name="Cinemo Residual KSampler",
-            category="Cinemo",
+            category=inputs.CATEGORY,
             description="Denoises the motion residuals of a clip. With ddim and cinemo_ddim it reproduces the authors' sampling exactly.",
             search_aliases=["ksampler", "sampler", "animate", "image to video", "i2v", "residual", "cinemo", "motion"],
             inputs=[
@@ -57,7 +57,7 @@ class CinemoDDIMScheduler(io.ComfyNode):
         return io.Schema(
             node_id="CinemoDDIMScheduler",
             display_name="Cinemo DDIM Scheduler",
-            category="Cinemo",
+            category=inputs.CATEGORY,
             description="The authors' DDIM noise levels for any number of steps, for SamplerCustomAdvanced.",
             search_aliases=["scheduler", "sigmas", "ddim", "cinemo", "custom sampling"],
             inputs=[

@@ -6,6 +6,7 @@ from ...cinemo_core.comfyui.dynamicrafter.pictures import RECOMMENDED, Motion, P
 from ...cinemo_core.comfyui.pictures import ClipSize
 from ...cinemo_core.models.dynamicrafter.tokens import RESAMPLED, RULES
 from .. import inputs
+from . import inputs as own
 
 
 class CinemoDynamiCrafterConditioning(io.ComfyNode):
@@ -14,7 +15,7 @@ class CinemoDynamiCrafterConditioning(io.ComfyNode):
         return io.Schema(
             node_id="CinemoDynamiCrafterConditioning",
             display_name="Cinemo DynamiCrafter Conditioning",
-            category="Cinemo",
+            category=own.CATEGORY,
             description="Sets the image to animate, or two to connect, the size and length of the clip and the amount of motion.",
             search_aliases=["dynamicrafter", "image to video", "i2v", "animate", "interpolation", "first last frame", "loop", "motion"],
             inputs=[

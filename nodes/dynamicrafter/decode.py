@@ -4,6 +4,7 @@ from comfy_api.latest import io
 
 from ...cinemo_core.comfyui.dynamicrafter.toon import Pictures, decode_with_pictures
 from .. import inputs
+from . import inputs as own
 
 
 class CinemoToonCrafterDecode(io.ComfyNode):
@@ -12,7 +13,7 @@ class CinemoToonCrafterDecode(io.ComfyNode):
         return io.Schema(
             node_id="CinemoToonCrafterDecode",
             display_name="Cinemo ToonCrafter Decode",
-            category="Cinemo",
+            category=own.CATEGORY,
             description="Decodes a clip of ToonCrafter with the details of its first and last picture, all frames together.",
             search_aliases=["tooncrafter", "vae decode", "decode video", "cartoon interpolation", "dual reference decoder"],
             inputs=[

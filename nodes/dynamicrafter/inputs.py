@@ -6,6 +6,7 @@ from ...cinemo_core.comfyui.dynamicrafter.guidance import SAME
 from ...cinemo_core.models.diffusion import TIMESTEPS
 from .. import inputs
 
+CATEGORY = f"{inputs.CATEGORY}/DynamiCrafter"
 STEPS = "Number of denoising steps. The authors use 50; fewer is faster and rougher."
 DENOISE = "1: start from noise alone. Below 1: keep that much less of the noise, to change a real clip (video to video)."
 

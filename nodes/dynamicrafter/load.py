@@ -6,6 +6,7 @@ from ...cinemo_core.comfyui.dynamicrafter import choices
 from ...cinemo_core.comfyui.dynamicrafter.loading import load_checkpoint
 from ...cinemo_core.models.dynamicrafter.variants import AUTO, VARIANTS
 from .. import inputs
+from . import inputs as own
 
 
 class CinemoDynamiCrafterLoader(io.ComfyNode):
@@ -14,7 +15,7 @@ class CinemoDynamiCrafterLoader(io.ComfyNode):
         return io.Schema(
             node_id="CinemoDynamiCrafterLoader",
             display_name="Cinemo DynamiCrafter Loader",
-            category="Cinemo",
+            category=own.CATEGORY,
             description="Loads a DynamiCrafter checkpoint, as published (model.ckpt) or pruned: the model, and text encoder, VAE and image "
             "encoder where the file holds them.",
             search_aliases=["load dynamicrafter", "dynami crafter", "checkpoint", "image to video", "i2v", "interpolation", "animate"],

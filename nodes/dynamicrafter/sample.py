@@ -24,7 +24,7 @@ class CinemoDynamiCrafterKSampler(io.ComfyNode):
         return io.Schema(
             node_id="CinemoDynamiCrafterKSampler",
             display_name="Cinemo DynamiCrafter KSampler",
-            category="Cinemo",
+            category=own.CATEGORY,
             description="Samples a clip as the authors do: their DDIM, their steps, their guidance. Other samplers work too.",
             search_aliases=["ksampler", "sampler", "dynamicrafter", "image to video", "i2v", "ddim", "animate"],
             inputs=[
@@ -89,7 +89,7 @@ class CinemoDynamiCrafterGuider(io.ComfyNode):
         return io.Schema(
             node_id="CinemoDynamiCrafterGuider",
             display_name="Cinemo DynamiCrafter Guider",
-            category="Cinemo",
+            category=own.CATEGORY,
             description="The authors' guidance for SamplerCustomAdvanced: rescaled over the whole clip, text and image together or apart.",
             search_aliases=["guider", "cfg", "dual cfg", "rescale cfg", "guidance rescale", "dynamicrafter"],
             inputs=[
@@ -114,7 +114,7 @@ class CinemoDynamiCrafterScheduler(io.ComfyNode):
         return io.Schema(
             node_id="CinemoDynamiCrafterScheduler",
             display_name="Cinemo DynamiCrafter Scheduler",
-            category="Cinemo",
+            category=own.CATEGORY,
             description="The noise levels of the authors' steps, for SamplerCustomAdvanced and any sampler.",
             search_aliases=["scheduler", "sigmas", "ddim", "uniform trailing", "dynamicrafter", "custom sampling"],
             inputs=[
@@ -144,7 +144,7 @@ class CinemoDynamiCrafterDDIM(io.ComfyNode):
         return io.Schema(
             node_id="CinemoDynamiCrafterDDIM",
             display_name="Cinemo DynamiCrafter DDIM",
-            category="Cinemo",
+            category=own.CATEGORY,
             description="The authors' DDIM sampler with fresh noise (eta), for SamplerCustomAdvanced and a DynamiCrafter model.",
             search_aliases=["sampler", "ddim", "eta", "ancestral", "dynamicrafter", "custom sampling"],
             inputs=[own.eta(), own.reference_brightness()],

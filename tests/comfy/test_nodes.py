@@ -31,6 +31,8 @@ DESIGN = {
     "CinemoMotionReport": ["IMAGE", "STRING"],
 }
 
+FOLDERS = {"dynamicrafter": "Cinemo/DynamiCrafter", "animate_anyone": "Cinemo/Animate Anyone"}  # of the menu, by folder of nodes/
+
 
 def test_the_list_of_nodes():
     schemas = [node.GET_SCHEMA() for node in NODES]
@@ -40,7 +42,8 @@ def test_the_list_of_nodes():
 @pytest.mark.parametrize("node", NODES, ids=lambda node: node.__name__)
 def test_schema_against_execute(node, model_folders):
     schema = node.GET_SCHEMA()
-    assert schema.node_id == node.__name__ and schema.category == "Cinemo" and schema.display_name.startswith("Cinemo ")
+    assert schema.category == FOLDERS.get(node.__module__.split(".")[-2], "Cinemo")
+    assert schema.node_id == node.__name__ and schema.display_name.startswith("Cinemo ")
     parameters = list(inspect.signature(node.execute).parameters.values())
     assert [p.name for p in parameters] == [i.id for i in schema.inputs]
     optional = {p.name for p in parameters if p.default is not inspect.Parameter.empty}
