@@ -61,22 +61,34 @@ def weights_of(family: Family, *kinds: str) -> dict[str, Path]:
     return {name: path for name, path in weights(*kinds).items() if _holds_network(path, family)}
 
 
+def unets_of(family: Family) -> dict[str, Path]:
+    """Those of `unets` that hold a network of the family, in any file of a folder."""
+    return {name: path for name, path in unets().items() if _any_holds_network(path, family)}
+
+
+def _any_holds_network(path: Path, family: Family) -> bool:
+    return any(_holds_network(file, family) for file in ([path] if os.path.isfile(path) else weights_in(path)))
+
+
 def _holds_network(path: Path, family: Family) -> bool:
     try:
         status = path.stat()
-    except OSError:
+        return _recognised(path, status.st_mtime_ns, status.st_size, family)
+    except (CheckpointError, OSError) as error:  # tried again at the next listing: a disk may come back
+        _report(str(error))
         return False
-    return _read_once(path, status.st_mtime_ns, status.st_size, family)
 
 
 @functools.lru_cache(maxsize=READ_FILES)
-def _read_once(path: Path, modified: int, size: int, family: Family) -> bool:
+def _recognised(path: Path, modified: int, size: int, family: Family) -> bool:
     """A file is read again only after it has changed, which its time and size tell."""
-    try:
-        return family.is_mine(read_names(path))
-    except (CheckpointError, OSError) as error:
-        logging.debug("%s is not listed: %s", path, error)
-        return False
+    return family.is_mine(read_names(path))
+
+
+@functools.lru_cache(maxsize=READ_FILES)
+def _report(reason: str) -> None:
+    """Say once why a file is not listed, whichever families look for theirs."""
+    logging.warning("Not listed by the loaders of Cinemo's pack: %s", reason)
 
 
 def _listed(kind: str) -> list[str]:
@@ -95,6 +107,11 @@ def bundles() -> dict[str, Path]:
         if os.path.isdir(folder / UNET):
             found.setdefault(name, folder)
     return found
+
+
+def bundles_of(family: Family) -> dict[str, Path]:
+    """Those of `bundles` whose UNet is a network of the family."""
+    return {name: folder for name, folder in bundles().items() if _any_holds_network(folder / UNET, family)}
 
 
 def _diffusers_folders() -> list[tuple[str, Path]]:
