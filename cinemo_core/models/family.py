@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .file_set import Join
 from .published import Published, PublishedFile
 
 
@@ -51,7 +52,7 @@ class Family:
     published: Published | None = None
     files: tuple[PublishedFile, ...] = ()
     other_parts: Callable[[Mapping[str, Any]], dict[str, Any]] = nothing
-    join: Callable[[Mapping[str, Mapping[str, Any]], str], dict[str, Any]] | None = None
+    join: Join | None = None
     check_config_file: Callable[[Path, Any], None] = no_config_file
 
     @property
