@@ -1,6 +1,6 @@
 """Moves a clip of drawn poses to where the pose of a reference picture is, where there are only pictures and no key points.
 
-A figure is what is not black. Its size and place are those of the box around it, so limbs keep their proportions.
+A figure is what is not black. Only its size and place change, so limbs keep their proportions.
 """
 
 from collections.abc import Iterator
@@ -16,22 +16,27 @@ from .figure import meeting
 
 BLACK = 0.1  # what is no brighter belongs to the ground, also after a video's compression
 FILLED = 0.5  # of a picture's pixels: a drawn pose fills less
-THIN = 128  # a row or column counts if more than one in so many of its pixels are drawn: specks do not
+THIN = 128  # a row counts if more than one in so many of its pixels are drawn: specks do not
+LEGS = 0.4  # the lower part of a figure, below hanging hands
+TRUNK = 0.15  # of a figure's height, to either side of the legs' middle: wide enough for the head, too narrow for raised arms
 
 
 @dataclass(frozen=True)
-class Box:
-    """Around a figure, in pixels."""
+class Stance:
+    """Where a figure stands, in pixels: the middle of its legs, and from head to foot, whatever the arms do."""
 
-    left: int
+    middle: float
     top: int
-    right: int
     bottom: int
 
     @property
+    def height(self) -> int:
+        return self.bottom - self.top
+
+    @property
     def feet(self) -> np.ndarray:
-        """[x, y] of the middle of the lower edge."""
-        return np.array([(self.left + self.right) / 2, self.bottom])
+        """[x, y]."""
+        return np.array([self.middle, self.bottom])
 
 
 @dataclass(frozen=True)
@@ -54,34 +59,34 @@ class Placing:
 def plan(images: torch.Tensor, reference: torch.Tensor, width: int, height: int, fit: str) -> Placing:
     """How pictures of poses [f, h, w, 3 or 4] come to stand where the pose of a reference picture [b, h, w, 3 or 4] stands.
 
-    The figure gets the reference's height, measured on the clip's frame of middle height, and the first one its place: the middle and
-    the lower edge of the boxes meet. The reference's picture then meets width x height by `fit`.
+    The figure gets the reference's height, measured on the clip's frame of middle height, and the first one stands where the reference
+    stands. The reference's picture then meets width x height by `fit`.
     Raises InputError for what is no picture of a pose on black.
     """
     target = only_figure(reference, "The picture of the reference's pose")
     check_image(images)
-    boxes = [figure_box(frame) for frame in images]
-    shown = [i for i, box in enumerate(boxes) if box]
+    stances = [find_stance(frame) for frame in images]
+    shown = [i for i, stance in enumerate(stances) if stance]
     if not shown:
         raise InputError("The pictures of poses are all black: connect drawn poses, as a DWPose or OpenPose node makes them.")
     check_ground(images[shown], "The pictures of poses")
-    found = [box for box in boxes if box]
-    size = (target.bottom - target.top) / float(np.median([box.bottom - box.top for box in found]))
+    found = [stance for stance in stances if stance]
+    size = target.height / float(np.median([stance.height for stance in found]))
     scale, offset = meeting((reference.shape[2], reference.shape[1]), (width, height), fit)
     last, sources = shown[0], []
-    for i, box in enumerate(boxes):
-        last = i if box else last
+    for i, stance in enumerate(stances):
+        last = i if stance else last
         sources.append(last)
     return Placing(scale * size, (target.feet - found[0].feet * size) * scale + offset, size, tuple(sources))
 
 
-def only_figure(image: torch.Tensor, name: str) -> Box:
+def only_figure(image: torch.Tensor, name: str) -> Stance:
     check_image(image)
-    box = figure_box(image[0])
-    if box is None:
+    stance = find_stance(image[0])
+    if stance is None:
         raise InputError(f"{name} is all black: connect a drawn pose, as a DWPose or OpenPose node makes it.")
     check_ground(image[:1], name)
-    return box
+    return stance
 
 
 def check_ground(images: torch.Tensor, name: str) -> None:
@@ -99,13 +104,23 @@ def drawn(image: torch.Tensor) -> torch.Tensor:
     return image[..., :3].amax(-1) > BLACK
 
 
-def figure_box(image: torch.Tensor) -> Box | None:
-    """Around what is not black in a picture [h, w, c], without specks; None where there is nothing."""
-    figure = drawn(image)
-    rows, columns = (np.flatnonzero((figure.sum(axis) > figure.shape[axis] / THIN).cpu().numpy()) for axis in (1, 0))
-    if not len(rows) or not len(columns):
+def find_stance(image: torch.Tensor) -> Stance | None:
+    """Of what is not black in a picture [h, w, c], without specks; None where there is nothing."""
+    figure = drawn(image).cpu().numpy()
+    rows = drawn_rows(figure)
+    if not len(rows):
         return None
-    return Box(int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)
+    bottom, height = rows[-1] + 1, rows[-1] + 1 - rows[0]
+    legs = figure[bottom - max(1, round(LEGS * height)) : bottom]
+    middle = float(np.median(np.nonzero(legs)[1])) + 0.5
+    left, right = (round(middle + side * max(1.0, TRUNK * height)) for side in (-1, 1))
+    trunk = drawn_rows(figure[:, max(left, 0) : right], figure.shape[1])
+    return Stance(middle, int(trunk[0]) if len(trunk) else int(rows[0]), int(bottom))
+
+
+def drawn_rows(figure: np.ndarray, width: int | None = None) -> np.ndarray:
+    """The indices of those that hold more than specks."""
+    return np.flatnonzero(figure.sum(axis=1) > (width or figure.shape[1]) / THIN)
 
 
 def place(images: torch.Tensor, placing: Placing, width: int, height: int) -> Iterator[np.ndarray]:

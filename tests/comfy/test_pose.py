@@ -9,7 +9,7 @@ from cinemo_pack.cinemo_core.errors import InputError
 from cinemo_pack.cinemo_core.pose.figure import LEFT_ANKLE, NECK, RIGHT_ANKLE
 from cinemo_pack.cinemo_core.pose.keypoints import read_figures
 from cinemo_pack.cinemo_core.pose.motions import MOTIONS
-from cinemo_pack.cinemo_core.pose.pictures import figure_box
+from cinemo_pack.cinemo_core.pose.pictures import find_stance
 from cinemo_pack.nodes.pose import CinemoPoseAlignment, CinemoPoseAlignmentFromPictures, CinemoPoseClip
 from cinemo_pack.tests.core.pose.people import STANDING, frame, person, scaled
 
@@ -72,8 +72,8 @@ def test_a_clip_is_fitted_to_the_reference():
     images, keypoints, report = align(driving, reference, width=200, height=300)
     assert np.allclose(neck(keypoints), (110, 55)) and ground(keypoints) == pytest.approx(145)
     assert torch.equal(images[0], images[1]) and "missing in 1," in report and "0.50 times as large" in report
-    box = figure_box(images[0])
-    assert box.left >= 75 and box.right <= 145 and box.top >= 30 and box.bottom <= 150
+    stance = find_stance(images[0])
+    assert stance.middle == pytest.approx(110, abs=2) and 30 <= stance.top < 40 and 145 <= stance.bottom <= 150
 
 
 @pytest.mark.parametrize(("resize", "expected"), [("stretch", (220, 55)), ("cover", (220, -40)), ("pad", (210, 55))])
@@ -98,8 +98,8 @@ def test_pictures_of_a_motion_come_to_stand_where_another_stands():
     target, _ = clip("wave", frames=2, width=200, height=300)
     images, report = align_pictures(small, target, width=200, height=300)
     assert images.shape == (4, 300, 200, 3)
-    box, wanted = figure_box(images[0]), figure_box(target[0])
-    assert abs(box.bottom - wanted.bottom) <= 2 and abs(box.left + box.right - wanted.left - wanted.right) <= 4
+    stance, wanted = find_stance(images[0]), find_stance(target[0])
+    assert np.abs(stance.feet - wanted.feet).max() <= 3 and abs(stance.height - wanted.height) <= 8
     assert report.startswith("4 frames, each with the person.") and "times as large" in report
 
 
