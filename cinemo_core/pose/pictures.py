@@ -112,7 +112,7 @@ def find_stance(image: torch.Tensor) -> Stance | None:
         return None
     bottom, height = rows[-1] + 1, rows[-1] + 1 - rows[0]
     legs = figure[bottom - max(1, round(LEGS * height)) : bottom]
-    middle = float(np.median(np.nonzero(legs)[1])) + 0.5
+    middle = float(np.nonzero(legs)[1].mean()) + 0.5
     left, right = (round(middle + side * max(1.0, TRUNK * height)) for side in (-1, 1))
     trunk = drawn_rows(figure[:, max(left, 0) : right], figure.shape[1])
     return Stance(middle, int(trunk[0]) if len(trunk) else int(rows[0]), int(bottom))
