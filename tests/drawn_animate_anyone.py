@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+from functools import cache
 
 from torch import Tensor
 
@@ -30,6 +31,7 @@ GUIDER = "pose_guiders.0."
 PLACE = re.compile(r"(.+)\.(?:resnets|attentions)\.(\d+)\.$")
 
 
+@cache
 def published_set(config: AnimateAnyoneConfig = UNET) -> dict[str, dict[str, Tensor]]:
     """Tensors in half precision, by the name of their file without its suffix."""
     shapes = ANIMATE_ANYONE.shapes(config)

@@ -23,13 +23,14 @@ class CinemoAnimateAnyoneInterpolate(io.ComfyNode):
                     default=2,
                     min=1,
                     max=16,
-                    tooltip="Between two frames come this many less one. Multiply the frame rate by it, too.",
+                    tooltip="How many times as many frames: 2 puts one between every two. Multiply the frame rate by it, too.",
                 ),
                 io.Combo.Input(
                     "method",
                     options=list(METHODS),
                     default="slerp",
-                    tooltip="linear: a fade between two frames. slerp: the same along an arc, which keeps the contrast.",
+                    tooltip="How the frames between come about. linear: a fade between two frames. slerp: the same along an arc, which keeps "
+                    "the contrast.",
                 ),
             ],
             outputs=[io.Latent.Output(display_name="latent", tooltip="The longer clip, ready to decode.")],

@@ -26,7 +26,6 @@ KINDS = {
     "motion_module": (parts.MOTION_MODULE,),
     "reference_unet": (parts.REFERENCE, parts.UNET),
     "pose_guider": (parts.POSE_GUIDER,),
-    "any": (parts.UNET, parts.UNET_IN_TIME, parts.MOTION_MODULE, parts.REFERENCE, parts.POSE_GUIDER, parts.WHOLE),
 }
 
 
@@ -54,7 +53,7 @@ def roots() -> list[Path]:
 
 def _folders_of_sets(folder: Path, depth: int) -> Iterator[Path]:
     """Those that hold a part of a set, not looking inside them."""
-    if any(files.holds(path, fitting("any")) for path in weights_in(folder)):
+    if any(files.holds(path, ANIMATE_ANYONE.is_part) for path in weights_in(folder)):
         yield folder
     elif depth < MAX_DEPTH:
         for child in folders_in(folder):

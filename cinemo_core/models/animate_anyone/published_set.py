@@ -20,6 +20,7 @@ UNET, UNET_IN_TIME, MOTION_MODULE, REFERENCE, POSE_GUIDER = (
 WHOLE = "set in one file"
 CHAMP, ANIPORTRAIT = "Champ guidance encoder", "AniPortrait Pose Guider"
 UNSUPPORTED = (CHAMP, ANIPORTRAIT)
+OTHERS_IN_TIME = ("attn_temp", "temporal_", "time_stack")  # of video models whose UNet has the names of Stable Diffusion's
 WRAPPER = "module."  # of distributed training
 
 
@@ -29,6 +30,8 @@ def kind_of(names: Set[str]) -> str | None:
     if {"conv_in.weight", "time_embedding.linear_1.weight"} <= names:
         if motion:
             return UNET_IN_TIME
+        if any(mark in name for name in names for mark in OTHERS_IN_TIME):
+            return None
         return UNET if "conv_out.weight" in names else REFERENCE
     if motion:
         return MOTION_MODULE
@@ -45,6 +48,11 @@ def is_one_of(kinds: Collection[str], names: Set[str]) -> bool:
     """Whether a file with tensors of these names is one of these kinds of parts, or a whole set."""
     plain = {name.removeprefix(WRAPPER) for name in names}
     return (WHOLE if is_animate_anyone(plain) else kind_of(plain)) in kinds
+
+
+def is_part(names: Set[str]) -> bool:
+    """Whether a file with tensors of these names is a part that only a set has, or a whole one; its UNet is Stable Diffusion's."""
+    return is_one_of((UNET_IN_TIME, MOTION_MODULE, REFERENCE, POSE_GUIDER, WHOLE), names)
 
 
 def join(files: Mapping[str, Mapping[str, Any]], where: str) -> dict[str, Any]:
