@@ -68,23 +68,35 @@ def weights_that(fits: NamesFit, *kinds: str) -> dict[str, Path]:
     return {name: path for name, path in weights(*kinds).items() if holds(path, fits)}
 
 
+def unets_of(family: Family) -> dict[str, Path]:
+    """Those of `unets` that hold a network of the family, in any file of a folder."""
+    return {name: path for name, path in unets().items() if _any_holds(path, family.is_mine)}
+
+
+def _any_holds(path: Path, fits: NamesFit) -> bool:
+    return any(holds(file, fits) for file in ([path] if os.path.isfile(path) else weights_in(path)))
+
+
 def holds(path: Path, fits: NamesFit) -> bool:
     """Whether the names of a file's tensors fit. `fits` is one function each time, for what it says of a file is remembered."""
     try:
         status = path.stat()
-    except OSError:
+        return _read_once(path, status.st_mtime_ns, status.st_size, fits)
+    except (CheckpointError, OSError) as error:  # tried again at the next listing: a disk may come back
+        _report(str(error))
         return False
-    return _read_once(path, status.st_mtime_ns, status.st_size, fits)
 
 
 @functools.lru_cache(maxsize=READ_FILES)
 def _read_once(path: Path, modified: int, size: int, fits: NamesFit) -> bool:
     """A file is read again only after it has changed, which its time and size tell."""
-    try:
-        return fits(read_names(path))
-    except (CheckpointError, OSError) as error:
-        logging.debug("%s is not listed: %s", path, error)
-        return False
+    return fits(read_names(path))
+
+
+@functools.lru_cache(maxsize=READ_FILES)
+def _report(reason: str) -> None:
+    """Say once why a file is not listed, whichever families look for theirs."""
+    logging.warning("Not listed by the loaders of Cinemo's pack: %s", reason)
 
 
 def _listed(kind: str) -> list[str]:
@@ -103,6 +115,11 @@ def bundles() -> dict[str, Path]:
         if os.path.isdir(folder / UNET):
             found.setdefault(name, folder)
     return found
+
+
+def bundles_of(family: Family) -> dict[str, Path]:
+    """Those of `bundles` whose UNet is a network of the family."""
+    return {name: folder for name, folder in bundles().items() if _any_holds(folder / UNET, family.is_mine)}
 
 
 def _diffusers_folders() -> list[tuple[str, Path]]:

@@ -5,6 +5,8 @@ import inspect
 
 import pytest
 from cinemo_pack.nodes import comfy_entrypoint
+from cinemo_pack.tests.comfy.toolbox.files import SMALL, weights_of
+from safetensors.torch import save_file
 
 NODES = asyncio.run(asyncio.run(comfy_entrypoint()).get_node_list())
 DESIGN = {
@@ -102,5 +104,5 @@ def test_defaults_are_the_authors(family, authors):
 def test_new_files_are_listed_without_a_restart(model_folders):
     loader = next(node for node in NODES if node.__name__ == "CinemoModelLoader")
     assert loader.INPUT_TYPES()["required"]["model_name"][1]["options"] == []
-    (model_folders.diffusion_models / "new.safetensors").write_bytes(b"")
+    save_file(weights_of(SMALL), model_folders.diffusion_models / "new.safetensors")
     assert loader.INPUT_TYPES()["required"]["model_name"][1]["options"] == ["new.safetensors"]
