@@ -19,6 +19,7 @@ from cinemo_pack.nodes.dynamicrafter.condition import CinemoDynamiCrafterConditi
 from cinemo_pack.tests.comfy.families import cinemo as small_cinemo
 from cinemo_pack.tests.comfy.families import dynamicrafter as small
 from cinemo_pack.tests.core.models.dynamicrafter.test_image import picture
+from cinemo_pack.tests.drawn_dynamicrafter import own_projector
 from cinemo_pack.tests.goldens import load, meta
 from cinemo_pack.tests.goldens.rule import state_dict
 from safetensors.torch import save_file
@@ -56,7 +57,7 @@ def load_small(folder, variant: str):
     path = folder / "small.safetensors"
     save_file(small.weights(), path)
     model = load_unet(str(path), "fp32", DYNAMICRAFTER, {"variant": variant})
-    weights = {name.removeprefix("image_proj_model."): tensor for name, tensor in recorded("resampler_weights").items()}
+    weights = own_projector(recorded("resampler_weights"))
     config = ResamplerConfig.from_state_dict(weights, META["resampler_config"]["dim_head"])
     projector = Resampler(config, attention=plain_attention, dtype=torch.float32, device="cpu", operations=torch.nn)
     projector.load_state_dict(weights)
