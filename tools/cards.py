@@ -92,6 +92,16 @@ def loop(card: Image.Image) -> None:
     arrow(card, (585, 570), (560, 584))
 
 
+def stock(card: Image.Image) -> None:
+    pen, font = ImageDraw.Draw(card), ImageFont.load_default(size=44)
+    place(card, scene(0, 300), 90, 110, GIVEN)
+    pen.rounded_rectangle((500, 180, 934, 340), 18, outline=INK, width=6)
+    pen.text((717, 260), "KSampler", font=font, fill=INK, anchor="mm")
+    arrow(card, (405, 260), (485, 260))
+    arrow(card, (717, 360), (717, 600))
+    strip(card, scene, 660, [0, 0.33, 0.67, 1], {0})
+
+
 def parts(card: Image.Image) -> None:
     pen, font = ImageDraw.Draw(card), ImageFont.load_default(size=44)
     for i, name in enumerate(("noise", "guider", "sampler", "steps")):
@@ -112,6 +122,7 @@ def drawings(card: Image.Image) -> None:
 
 CARDS: dict[str, Callable[[Image.Image], None]] = {
     "Animate an image (DynamiCrafter)": animate,
+    "Animate with KSampler (DynamiCrafter)": stock,
     "First and last frame (DynamiCrafter)": first_and_last,
     "Make a loop (DynamiCrafter)": loop,
     "Custom sampling (DynamiCrafter)": parts,

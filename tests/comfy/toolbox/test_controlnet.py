@@ -13,12 +13,13 @@ import torch
 from cinemo_pack.cinemo_core.comfyui.cinemo.model import CinemoSupported
 from cinemo_pack.cinemo_core.comfyui.loading import load_unet
 from cinemo_pack.cinemo_core.comfyui.stock_loaders import stock_description
-from cinemo_pack.tests.comfy.toolbox.files import SMALL, control_lora, controlnet_weights, weights_of
+from cinemo_pack.cinemo_core.errors import ConditioningError
+from cinemo_pack.tests.comfy.toolbox.files import SMALL, control_lora, controlnet_weights, sd_weights, weights_of
 from cinemo_pack.tests.drawn import draw
 from safetensors.torch import save_file
 
 from .conftest import evaluate, node, noise_of, per_frame, relative
-from .kits import CINEMO, FRAMES, HEIGHT, SCALE, WIDTH, Kit, every_family, make_clip
+from .kits import CINEMO, DYNAMICRAFTER, FRAMES, HEIGHT, SCALE, WIDTH, Kit, every_family, make_clip
 
 CinemoCheckpoint = stock_description(CinemoSupported)
 
@@ -241,6 +242,18 @@ def test_control_lora(model, clip, small_weights, folder):
     found, expected = (evaluate(model, controlled(clip, c, hints(1)), cfg=4.0) for c in (loaded, expected))
     assert relative(found, expected) <= 1e-5
     assert (per_frame(found - base)[1:] > 0.1).all()
+
+
+@pytest.mark.parametrize("kit", [DYNAMICRAFTER], indirect=True)
+def test_control_lora_does_not_fit_dynamicrafter(model, clip, kit, folder, controlnet):
+    """Nor where it is behind a ControlNet that does."""
+    file, _ = control_lora(sd_weights(kit.config), kit.config)
+    save_file(file, folder / "edges.safetensors")
+    lora = node("ControlNetLoader", control_net_name="edges.safetensors")
+    expected = "which takes its first convolution from the model; DynamiCrafter's reads an image next to the noise"
+    for chained in (controlled(clip, lora, hints(1)), controlled(controlled(clip, lora, hints(1)), controlnet, hints(1))):
+        with pytest.raises(ConditioningError, match=expected):
+            evaluate(model, chained)
 
 
 def test_control_lora_on_a_saved_model(model, clip, small_weights, folder, monkeypatch):
