@@ -6,7 +6,7 @@ A card is a scheme, and says so: which pictures go in, which frames come out.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from PIL import Image, ImageDraw, ImageFont
 
@@ -44,6 +44,52 @@ def drawing(time: float, size: int) -> Image.Image:
             fill=LINE,
             width=width,
         )
+    return picture
+
+
+def angles(time: float) -> dict[str, float]:
+    """Directions of a dancing figure's limbs in degrees, 90 being down; time 0..1."""
+    swing = math.sin(2 * math.pi * time)
+    return {"left arm": 140 + 70 * swing, "right arm": 40 + 70 * swing, "left leg": 105 + 14 * swing, "right leg": 75 + 14 * swing}
+
+
+def limbs(time: float, size: int) -> list[tuple[tuple[float, float], tuple[float, float]]]:
+    """The ends of trunk, arms and legs."""
+    neck, hip = (size * 0.5, size * 0.32), (size * 0.5, size * 0.6)
+    ends = [(neck, hip)]
+    for name, angle in angles(time).items():
+        start, length = (neck, size * 0.3) if "arm" in name else (hip, size * 0.33)
+        ends.append((start, (start[0] + length * math.cos(math.radians(angle)), start[1] + length * math.sin(math.radians(angle)))))
+    return ends
+
+
+def skeleton(time: float, size: int) -> Image.Image:
+    """A pose as lines in colours on black."""
+    picture = Image.new("RGB", (size, size), (0, 0, 0))
+    pen = ImageDraw.Draw(picture)
+    colours = ((60, 120, 255), (255, 90, 60), (255, 190, 60), (80, 220, 120), (70, 210, 230))
+    for (start, end), colour in zip(limbs(time, size), colours, strict=True):
+        pen.line((*start, *end), fill=colour, width=max(4, size // 36))
+        for joint in (start, end):
+            pen.circle(joint, size * 0.025, fill=(240, 240, 240))
+    pen.circle((size * 0.5, size * 0.2), size * 0.03, fill=(240, 240, 240))
+    return picture
+
+
+def character(time: float, size: int) -> Image.Image:
+    """A person in that pose, in a room."""
+    picture = Image.new("RGB", (size, size), (206, 220, 226))
+    pen = ImageDraw.Draw(picture)
+    pen.rectangle((0, size * 0.82, size, size), fill=(176, 150, 120))
+    trunk, *others = limbs(time, size)
+    width = max(8, size // 12)
+    for i, (start, end) in enumerate(others):
+        colour = (52, 74, 110) if i > 1 else (236, 188, 150)
+        pen.line((*start, *end), fill=colour, width=width)
+        pen.circle(end, width / 2, fill=colour)
+    pen.rounded_rectangle((size * 0.39, trunk[0][1] - width / 2, size * 0.61, trunk[1][1] + width / 3), size * 0.06, fill=(200, 70, 84))
+    pen.circle((size * 0.5, size * 0.19), size * 0.1, fill=(236, 188, 150))
+    pen.chord((size * 0.4, size * 0.09, size * 0.6, size * 0.29), 180, 360, fill=(84, 54, 40))
     return picture
 
 
@@ -102,12 +148,17 @@ def stock(card: Image.Image) -> None:
     strip(card, scene, 660, [0, 0.33, 0.67, 1], {0})
 
 
-def parts(card: Image.Image) -> None:
+def boxes(card: Image.Image, names: Sequence[str], top: int, apart: int = 160) -> None:
+    """Names in boxes, two in a row."""
     pen, font = ImageDraw.Draw(card), ImageFont.load_default(size=44)
-    for i, name in enumerate(("noise", "guider", "sampler", "steps")):
-        x, y = 100 + 440 * (i % 2), 110 + 190 * (i // 2)
+    for i, name in enumerate(names):
+        x, y = 100 + 440 * (i % 2), top + apart * (i // 2)
         pen.rounded_rectangle((x, y, x + 384, y + 130), 18, outline=INK, width=6)
         pen.text((x + 192, y + 65), name, font=font, fill=INK, anchor="mm")
+
+
+def parts(card: Image.Image) -> None:
+    boxes(card, ("noise", "guider", "sampler", "steps"), 110, 190)
     arrow(card, (512, 500), (512, 610))
     strip(card, scene, 660, [0, 0.33, 0.67, 1], {0})
 
@@ -120,6 +171,34 @@ def drawings(card: Image.Image) -> None:
     strip(card, drawing, 660, [0, 0.33, 0.67, 1], {0, 3})
 
 
+def follow_poses(card: Image.Image) -> None:
+    place(card, character(0, 300), 362, 70, GIVEN)
+    strip(card, skeleton, 430, DANCE, set(range(len(DANCE))))
+    arrow(card, (512, 642), (512, 702))
+    strip(card, character, 726, DANCE, set())
+
+
+def long_clip(card: Image.Image) -> None:
+    """Frames in windows that share some."""
+    pen, count, size = ImageDraw.Draw(card), 8, 108
+    place(card, character(0, 240), 392, 60, GIVEN)
+    for draw, y, edge in ((skeleton, 370, GIVEN), (character, 800, INK)):
+        for i in range(count):
+            place(card, draw(i / count, size), 24 + i * 125, y, edge)
+    for i, (first, last) in enumerate(((0, 3), (2, 5), (4, 7))):
+        y = 540 + 62 * i
+        pen.rounded_rectangle((24 + first * 125, y, 24 + last * 125 + size, y + 40), 14, outline=INK, width=6)
+    arrow(card, (512, 726), (512, 780))
+
+
+def figure_parts(card: Image.Image) -> None:
+    boxes(card, ("four files", "noise", "DDIM", "guidance"), 70)
+    strip(card, skeleton, 420, DANCE, set(range(len(DANCE))))
+    arrow(card, (512, 642), (512, 702))
+    strip(card, character, 726, DANCE, set())
+
+
+DANCE = [0, 0.25, 0.5, 0.75]
 CARDS: dict[str, Callable[[Image.Image], None]] = {
     "Animate an image (DynamiCrafter)": animate,
     "Animate with KSampler (DynamiCrafter)": stock,
@@ -127,6 +206,9 @@ CARDS: dict[str, Callable[[Image.Image], None]] = {
     "Make a loop (DynamiCrafter)": loop,
     "Custom sampling (DynamiCrafter)": parts,
     "Connect two drawings (ToonCrafter)": drawings,
+    "Animate a character (Animate Anyone)": follow_poses,
+    "Animate a character, long clip (Animate Anyone)": long_clip,
+    "Custom sampling (Animate Anyone)": figure_parts,
 }
 
 

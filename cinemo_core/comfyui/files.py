@@ -6,6 +6,7 @@ Listed again at each call, so that a new file shows up at the next refresh. Name
 import functools
 import logging
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import comfy.utils
@@ -21,6 +22,7 @@ from ..models.family import Family
 
 MAX_DEPTH = 5  # of a checkpoint in a diffusers folder; a download cache nests three deep
 READ_FILES = 4096  # whose kind is remembered
+NamesFit = Callable[[set[str]], bool]
 
 
 def read_weights(path: str) -> dict[str, torch.Tensor]:
@@ -58,25 +60,43 @@ def weights(*kinds: str) -> dict[str, Path]:
 
 def weights_of(family: Family, *kinds: str) -> dict[str, Path]:
     """Those of `weights` that hold a network of the family, by the names of their tensors; a file that cannot be read is none."""
-    return {name: path for name, path in weights(*kinds).items() if _holds_network(path, family)}
+    return weights_that(family.is_mine, *kinds)
 
 
-def _holds_network(path: Path, family: Family) -> bool:
+def weights_that(fits: NamesFit, *kinds: str) -> dict[str, Path]:
+    """Those of `weights` whose names of tensors fit; a file that cannot be read does not."""
+    return {name: path for name, path in weights(*kinds).items() if holds(path, fits)}
+
+
+def unets_of(family: Family) -> dict[str, Path]:
+    """Those of `unets` that hold a network of the family, in any file of a folder."""
+    return {name: path for name, path in unets().items() if _any_holds(path, family.is_mine)}
+
+
+def _any_holds(path: Path, fits: NamesFit) -> bool:
+    return any(holds(file, fits) for file in ([path] if os.path.isfile(path) else weights_in(path)))
+
+
+def holds(path: Path, fits: NamesFit) -> bool:
+    """Whether the names of a file's tensors fit. `fits` is one function each time, for what it says of a file is remembered."""
     try:
         status = path.stat()
-    except OSError:
+        return _read_once(path, status.st_mtime_ns, status.st_size, fits)
+    except (CheckpointError, OSError) as error:  # tried again at the next listing: a disk may come back
+        _report(str(error))
         return False
-    return _read_once(path, status.st_mtime_ns, status.st_size, family)
 
 
 @functools.lru_cache(maxsize=READ_FILES)
-def _read_once(path: Path, modified: int, size: int, family: Family) -> bool:
+def _read_once(path: Path, modified: int, size: int, fits: NamesFit) -> bool:
     """A file is read again only after it has changed, which its time and size tell."""
-    try:
-        return family.is_mine(read_names(path))
-    except (CheckpointError, OSError) as error:
-        logging.debug("%s is not listed: %s", path, error)
-        return False
+    return fits(read_names(path))
+
+
+@functools.lru_cache(maxsize=READ_FILES)
+def _report(reason: str) -> None:
+    """Say once why a file is not listed, whichever families look for theirs."""
+    logging.warning("Not listed by the loaders of Cinemo's pack: %s", reason)
 
 
 def _listed(kind: str) -> list[str]:
@@ -95,6 +115,11 @@ def bundles() -> dict[str, Path]:
         if os.path.isdir(folder / UNET):
             found.setdefault(name, folder)
     return found
+
+
+def bundles_of(family: Family) -> dict[str, Path]:
+    """Those of `bundles` whose UNet is a network of the family."""
+    return {name: folder for name, folder in bundles().items() if _any_holds(folder / UNET, family.is_mine)}
 
 
 def _diffusers_folders() -> list[tuple[str, Path]]:

@@ -1,12 +1,22 @@
 """What the loader nodes list, and what the names resolve to."""
 
+import logging
 import shutil
 
 import folder_paths
 import pytest
+import torch
 from cinemo_pack.cinemo_core.comfyui.cinemo import choices
 from cinemo_pack.cinemo_core.errors import CheckpointError
 from cinemo_pack.tests.links import link
+from safetensors.torch import save_file
+
+# Names enough to recognise a network by.
+MINE = {
+    "add_embedding.linear_1.weight": torch.zeros(1),
+    "down_blocks.0.attn_temp.time_rel_pos_bias.relative_attention_bias.weight": torch.zeros(1),
+}
+OTHER = {"conv_in.weight": torch.zeros(1)}
 
 
 @pytest.fixture
@@ -16,9 +26,13 @@ def checkpoint(drawn, model_folders):
     return model_folders.diffusers / "Cinemo"
 
 
-def touch(path):
+def touch(path, tensors=MINE):
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(b"weights")
+    if path.suffix == ".safetensors":
+        save_file(tensors, path)
+    else:
+        torch.save(tensors, path)
+    path.chmod(0o644)
     return path
 
 
@@ -50,10 +64,31 @@ def test_files_and_folders_are_listed_by_relative_name(checkpoint, model_folders
     assert choices.resolve_unet("unet_alone") == str(model_folders.diffusers / "unet_alone" / "diffusion_pytorch_model.safetensors")
 
 
+def test_only_networks_of_cinemo_are_listed_but_every_name_resolves(model_folders):
+    """So that choosing another file, as a saved workflow may, says what it is."""
+    other = touch(model_folders.diffusion_models / "cinemo.safetensors", OTHER)
+    touch(model_folders.diffusers / "Cinemo" / "unet" / "diffusion_pytorch_model.bin", OTHER)
+    touch(model_folders.diffusers / "shards" / "unet" / "diffusion_pytorch_model-00001-of-00002.bin", OTHER)
+    touch(model_folders.diffusers / "shards" / "unet" / "diffusion_pytorch_model-00002-of-00002.bin")
+    assert choices.unet_choices() == ["shards/unet"]  # which says when chosen that its shards are to be merged
+    assert choices.bundle_choices() == ["shards"]
+    assert choices.unet_problem("cinemo.safetensors") is choices.bundle_problem("Cinemo") is None
+    assert choices.resolve_unet("cinemo.safetensors") == str(other)
+
+
+def test_a_damaged_file_is_not_listed_and_the_log_says_once_why(model_folders, caplog):
+    path = touch(model_folders.diffusion_models / "cut.safetensors")
+    path.write_bytes(path.read_bytes()[:40])
+    with caplog.at_level(logging.WARNING):
+        assert choices.unet_choices() == choices.unet_choices() == []
+    (said,) = (record.getMessage() for record in caplog.records if "cut.safetensors" in record.getMessage())
+    assert said.startswith("Not listed") and "download" in said
+
+
 def test_list_refreshes_without_restart(model_folders):
     assert choices.unet_choices() == []
     added = touch(model_folders.diffusion_models / "late.safetensors")
-    (model_folders.diffusers / "Late" / "unet").mkdir(parents=True)
+    touch(model_folders.diffusers / "Late" / "unet" / "weights.bin")
     assert choices.unet_choices() == ["Late/unet", "late.safetensors"]
     assert choices.bundle_choices() == ["Late"]
     added.unlink()
@@ -89,7 +124,7 @@ def test_folders_that_contain_each_other_end(model_folders):
     inner = model_folders.diffusers / "a" / "b"
     inner.mkdir(parents=True)
     link(inner / "loop", model_folders.diffusers)
-    (model_folders.diffusers / "Cinemo" / "unet").mkdir(parents=True)
+    touch(model_folders.diffusers / "Cinemo" / "unet" / "weights.bin")
     assert choices.bundle_choices() == ["Cinemo"]
 
 

@@ -5,6 +5,8 @@ import inspect
 
 import pytest
 from cinemo_pack.nodes import comfy_entrypoint
+from cinemo_pack.tests.comfy.toolbox.files import SMALL, weights_of
+from safetensors.torch import save_file
 
 NODES = asyncio.run(asyncio.run(comfy_entrypoint()).get_node_list())
 DESIGN = {
@@ -18,6 +20,14 @@ DESIGN = {
     "CinemoDynamiCrafterScheduler": ["SIGMAS"],
     "CinemoDynamiCrafterDDIM": ["SAMPLER"],
     "CinemoToonCrafterDecode": ["IMAGE"],
+    "CinemoAnimateAnyoneLoader": ["MODEL"],
+    "CinemoAnimateAnyonePartsLoader": ["MODEL"],
+    "CinemoAnimateAnyoneConditioning": ["CONDITIONING", "CONDITIONING", "LATENT"],
+    "CinemoAnimateAnyoneWindows": ["MODEL"],
+    "CinemoAnimateAnyoneReferenceLoRA": ["MODEL"],
+    "CinemoAnimateAnyoneSampler": ["SAMPLER", "SIGMAS"],
+    "CinemoAnimateAnyoneNoise": ["NOISE"],
+    "CinemoAnimateAnyoneInterpolate": ["LATENT"],
     "CinemoMotionConditioning": ["CONDITIONING", "CONDITIONING", "LATENT"],
     "CinemoDCTInitNoise": ["NOISE"],
     "CinemoInvertVideo": ["NOISE", "LATENT", "STRING"],
@@ -32,6 +42,7 @@ DESIGN = {
     "CinemoMotionReport": ["IMAGE", "STRING"],
 }
 
+FILES = ("model_name", "bundle", "checkpoint", "lora_name", "denoising_unet", "reference_unet", "pose_guider")  # whose lists may be empty
 FOLDERS = {"dynamicrafter": "Cinemo/DynamiCrafter", "animate_anyone": "Cinemo/Animate Anyone"}  # of the menu, by folder of nodes/
 
 
@@ -64,7 +75,7 @@ def test_defaults_lie_in_range(node, model_folders):
     for item in node.GET_SCHEMA().inputs:
         if item.io_type in ("INT", "FLOAT"):
             assert item.min <= item.default <= item.max, item.id
-        if item.io_type == "COMBO" and item.id not in ("model_name", "bundle", "checkpoint"):
+        if item.io_type == "COMBO" and item.id not in FILES:
             assert item.default in item.options, item.id
 
 
@@ -76,17 +87,19 @@ def test_defaults_lie_in_range(node, model_folders):
             "DynamiCrafter",
             {"sampler_name": "dynamicrafter_ddim", "scheduler": "dynamicrafter_ddim", "eta": 1.0, "width": 512, "height": 320},
         ),
+        ("Animate Anyone", {"width": 512, "height": 768, "resize": "stretch", "window": 24, "overlap": 4, "betas": "auto"}),
     ],
 )
 def test_defaults_are_the_authors(family, authors):
-    own = [node for node in NODES if ("DynamiCrafter" in node.__name__) == (family == "DynamiCrafter")]
-    inputs = {i.id: i for node in own for i in node.GET_SCHEMA().inputs}
-    authors |= {"steps": 50, "cfg": 7.5, "frames": 16}
+    place = "Cinemo" if family == "Cinemo" else f"Cinemo/{family}"  # in the menu
+    own = [schema for schema in (node.GET_SCHEMA() for node in NODES) if schema.category == place]
+    inputs = {i.id: i for schema in own for i in schema.inputs}
+    authors |= {} if family == "Animate Anyone" else {"steps": 50, "cfg": 7.5, "frames": 16}
     assert {name: inputs[name].default for name in authors} == authors
 
 
 def test_new_files_are_listed_without_a_restart(model_folders):
     loader = next(node for node in NODES if node.__name__ == "CinemoModelLoader")
     assert loader.INPUT_TYPES()["required"]["model_name"][1]["options"] == []
-    (model_folders.diffusion_models / "new.safetensors").write_bytes(b"")
+    save_file(weights_of(SMALL), model_folders.diffusion_models / "new.safetensors")
     assert loader.INPUT_TYPES()["required"]["model_name"][1]["options"] == ["new.safetensors"]

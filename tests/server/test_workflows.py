@@ -25,6 +25,7 @@ from cinemo_pack.tests.workflows import (
     to_prompt,
     widget_order,
 )
+from cinemo_pack.tests.workflows.animate_anyone_files import REFERENCE_LORA, write_animate_anyone_files
 from cinemo_pack.tests.workflows.dynamicrafter_files import write_dynamicrafter_files
 from cinemo_pack.tests.workflows.sd15_files import WIDE_BUNDLE, write_controlnet, write_lora, write_sd15_checkpoint, write_wide_bundle
 from cinemo_pack.tests.workflows.small import FRAMES, HEIGHT, SECOND, SEGMENTS, WIDTH, shrink
@@ -107,7 +108,8 @@ def first_image(graph: dict) -> list:
 
 # The temporal decoder is one node's business: two workflows, a clip and a longer one, show it.
 CINEMO = [name for name in NAMES if "(Cinemo)" in TITLES[name]]
-DYNAMICRAFTER = [name for name in NAMES if name not in CINEMO]
+ANIMATE_ANYONE = [name for name in NAMES if "(Animate Anyone)" in TITLES[name]]
+DYNAMICRAFTER = [name for name in NAMES if name not in (*CINEMO, *ANIMATE_ANYONE)]
 RUNS = [*((name, "image") for name in CINEMO), ("image_to_video", "auto"), ("extend_video", "auto")]
 
 
@@ -136,6 +138,12 @@ def test_the_workflow_makes_a_video(client, workflow, name, decoder, picture, vi
 
 
 @pytest.fixture(scope="module")
+def animate_anyone_files(server: Server) -> None:
+    """The files that its workflows name, of small width."""
+    write_animate_anyone_files(server.base / "models")
+
+
+@pytest.fixture(scope="module")
 def dynamicrafter_files(server: Server) -> None:
     """The checkpoints that its workflows name, of small width."""
     write_dynamicrafter_files(server.base / "models")
@@ -157,6 +165,39 @@ def test_a_dynamicrafter_workflow_makes_a_video(client, workflow, name, picture,
         other = "last.png" if graph[node]["inputs"]["image"] == "picture.png" else "picture.png"
         changed = graph | {node: graph[node] | {"inputs": graph[node]["inputs"] | {"image": other}}}
         assert abs(images(client, client.run(changed)[frames_node(graph)]) - frames).mean() > SEEN
+
+
+@pytest.mark.parametrize("name", ANIMATE_ANYONE)
+def test_an_animate_anyone_workflow_makes_a_video(client, workflow, name, picture, video, animate_anyone_files):
+    """Character and poses are seen: others give another clip of the same noise."""
+    graph = shrink(workflow(name), "image")
+    outputs = client.run(graph)
+    frames = images(client, outputs[frames_node(graph)])
+    interpolated = name == "animate_anyone_custom_sampling"
+    assert frames.shape == (2 * FRAMES - 1 if interpolated else FRAMES, HEIGHT, WIDTH, 3)
+    assert (frames.std(axis=(1, 2, 3)) > 1).all(), "a frame is of one colour"
+    (saved,) = outputs[video_of(graph)]["images"]
+    with av.open(io.BytesIO(client.fetch(saved))) as container:
+        assert len(list(container.decode(video=0))) == len(frames)
+        assert container.streams.video[0].average_rate == (60 if interpolated else SECOND)
+    for kind, values in (("LoadImage", {"image": "last.png"}), ("ImageFromBatch", {"batch_index": 3})):
+        assert abs(frames_of(client, change(graph, kind, **values)) - frames).mean() > SEEN, kind
+
+
+def test_windows_count_and_a_lora_on_reference_net_too(client, workflow, picture, video, animate_anyone_files):
+    """Without windows, and with the optional LoRA, the clip is another; at strength 0 the LoRA changes nothing."""
+    graph = shrink(workflow("animate_anyone_long_clip"), "image")
+    (windows,) = nodes_of(graph, "CinemoAnimateAnyoneWindows")
+    whole = change(graph, "KSampler", model=graph[windows]["inputs"]["model"])
+    frames = frames_of(client, whole)
+    assert abs(frames_of(client, graph) - frames).mean() > SEEN
+    patched = whole | {"lora": {"class_type": "CinemoAnimateAnyoneReferenceLoRA", "inputs": {"lora_name": REFERENCE_LORA}}}
+    patched["lora"]["inputs"]["model"] = graph[windows]["inputs"]["model"]
+    patched = change(patched, "CinemoAnimateAnyoneConditioning", model=["lora", 0])
+    for strength, changes in ((0.0, False), (1.0, True)):
+        assert (
+            abs(frames_of(client, change(patched, "CinemoAnimateAnyoneReferenceLoRA", strength=strength)) - frames).mean() > SEEN
+        ) == changes
 
 
 def test_denoise_0_gives_the_video_back(client, workflow, picture, video):

@@ -37,6 +37,9 @@ TITLES = {
     "dynamicrafter_first_and_last_frame": "First and last frame (DynamiCrafter)",
     "dynamicrafter_loop": "Make a loop (DynamiCrafter)",
     "dynamicrafter_custom_sampling": "Custom sampling (DynamiCrafter)",
+    "animate_anyone_character": "Animate a character (Animate Anyone)",
+    "animate_anyone_custom_sampling": "Custom sampling (Animate Anyone)",
+    "animate_anyone_long_clip": "Animate a character, long clip (Animate Anyone)",
     "tooncrafter": "Connect two drawings (ToonCrafter)",
 }
 NAMES = sorted(TITLES)
@@ -53,6 +56,7 @@ STOCK_WIDGETS: dict[str, list[str | None]] = {
     "CFGGuider": ["cfg"],
     "CLIPLoader": ["clip_name", "type", "device"],
     "CLIPTextEncode": ["text"],
+    "CLIPVisionLoader": ["clip_name"],
     "Canny": ["low_threshold", "high_threshold"],
     "CheckpointLoaderSimple": ["ckpt_name"],
     "ControlNetApplyAdvanced": ["strength", "start_percent", "end_percent"],

@@ -3,7 +3,14 @@
 from .sd15_files import WIDE_BUNDLE
 
 WIDTH, HEIGHT, FRAMES, STEPS = 96, 64, 5, 3
-SAMPLERS = ("KSampler", "CinemoResidualKSampler", "CinemoDDIMScheduler", "CinemoDynamiCrafterKSampler", "CinemoDynamiCrafterScheduler")
+SAMPLERS = (
+    "KSampler",
+    "CinemoResidualKSampler",
+    "CinemoDDIMScheduler",
+    "CinemoDynamiCrafterKSampler",
+    "CinemoDynamiCrafterScheduler",
+    "CinemoAnimateAnyoneSampler",
+)
 SEGMENTS = 2  # of the extended video
 SECOND = 25  # frames per second of the video to work on
 
@@ -21,6 +28,11 @@ def shrink(graph: dict, decoder: str) -> dict:
         "First frame": {"image": "picture.png"},
         "LoadImage": {"image": "picture.png"},
         "Without the last frame": {"length": FRAMES - 1},
+        "LoadVideo": {"file": "video.mp4"},
+        "Character": {"image": "picture.png"},
+        "CinemoAnimateAnyoneConditioning": {"width": WIDTH, "height": HEIGHT},
+        "CinemoAnimateAnyoneWindows": {"window": 3, "overlap": 1},
+        "Part of the video": {"length": FRAMES},
         "CinemoDynamiCrafterConditioning": {"width": WIDTH, "height": HEIGHT, "frames": FRAMES},
         "CinemoExtendVideo": {"segments": SEGMENTS, "steps": STEPS},
         "CinemoMotionBucketFromVideo": {"width": WIDTH, "height": HEIGHT, "frame_stride": 1},
