@@ -145,6 +145,16 @@ def loop(card: Image.Image) -> None:
     arrow(card, (585, 570), (560, 584))
 
 
+def stock(card: Image.Image) -> None:
+    pen, font = ImageDraw.Draw(card), ImageFont.load_default(size=44)
+    place(card, scene(0, 300), 90, 110, GIVEN)
+    pen.rounded_rectangle((500, 180, 934, 340), 18, outline=INK, width=6)
+    pen.text((717, 260), "KSampler", font=font, fill=INK, anchor="mm")
+    arrow(card, (405, 260), (485, 260))
+    arrow(card, (717, 360), (717, 600))
+    strip(card, scene, 660, [0, 0.33, 0.67, 1], {0})
+
+
 def boxes(card: Image.Image, names: Sequence[str], top: int, apart: int = 160) -> None:
     """Names in boxes, two in a row."""
     pen, font = ImageDraw.Draw(card), ImageFont.load_default(size=44)
@@ -231,6 +241,7 @@ def figure_parts(card: Image.Image) -> None:
 DANCE = [0, 0.25, 0.5, 0.75]
 CARDS: dict[str, Callable[[Image.Image], None]] = {
     "Animate an image (DynamiCrafter)": animate,
+    "Animate with KSampler (DynamiCrafter)": stock,
     "First and last frame (DynamiCrafter)": first_and_last,
     "Make a loop (DynamiCrafter)": loop,
     "Custom sampling (DynamiCrafter)": parts,

@@ -33,6 +33,7 @@ TITLES = {
     "video_editing": "Edit a video (Cinemo)",
     "video_to_video": "Change a video (Cinemo)",
     "dynamicrafter_image_to_video": "Animate an image (DynamiCrafter)",
+    "dynamicrafter_stock_ksampler": "Animate with KSampler (DynamiCrafter)",
     "dynamicrafter_first_and_last_frame": "First and last frame (DynamiCrafter)",
     "dynamicrafter_loop": "Make a loop (DynamiCrafter)",
     "dynamicrafter_custom_sampling": "Custom sampling (DynamiCrafter)",
