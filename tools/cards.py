@@ -8,7 +8,14 @@ A card is a scheme, and says so: which pictures go in, which frames come out.
 import math
 from collections.abc import Callable, Sequence
 
+import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+
+from cinemo_core.pose.align import align
+from cinemo_core.pose.draw import LIMBS, draw_figure
+from cinemo_core.pose.figure import Figure, moved
+from cinemo_core.pose.motions import MOTIONS
+from cinemo_core.pose.skeleton import Posture, photograph, pose
 
 from .environment import ROOT
 
@@ -138,6 +145,16 @@ def loop(card: Image.Image) -> None:
     arrow(card, (585, 570), (560, 584))
 
 
+def stock(card: Image.Image) -> None:
+    pen, font = ImageDraw.Draw(card), ImageFont.load_default(size=44)
+    place(card, scene(0, 300), 90, 110, GIVEN)
+    pen.rounded_rectangle((500, 180, 934, 340), 18, outline=INK, width=6)
+    pen.text((717, 260), "KSampler", font=font, fill=INK, anchor="mm")
+    arrow(card, (405, 260), (485, 260))
+    arrow(card, (717, 360), (717, 600))
+    strip(card, scene, 660, [0, 0.33, 0.67, 1], {0})
+
+
 def boxes(card: Image.Image, names: Sequence[str], top: int, apart: int = 160) -> None:
     """Names in boxes, two in a row."""
     pen, font = ImageDraw.Draw(card), ImageFont.load_default(size=44)
@@ -181,6 +198,39 @@ def long_clip(card: Image.Image) -> None:
     arrow(card, (512, 726), (512, 780))
 
 
+def dressed(figure: Figure, size: int) -> Image.Image:
+    """A person with the limbs of a figure in a square picture, in the same room."""
+    picture = character(0, size)
+    pen = ImageDraw.Draw(picture)
+    pen.rectangle((0, 0, size, size * 0.82), fill=(206, 220, 226))
+    pen.rectangle((0, size * 0.82, size, size), fill=(176, 150, 120))
+    place_of = [tuple(float(value) for value in point[:2]) for point in figure.body]
+    width = max(6, round(size / 15))
+    for first, second in LIMBS[2:12]:
+        colour = (236, 188, 150) if first < 8 and second < 8 else (200, 70, 84) if first == 1 else (52, 74, 110)
+        pen.line((*place_of[first], *place_of[second]), fill=colour, width=width)
+        pen.circle(place_of[second], width / 2, fill=colour)
+    pen.polygon([place_of[joint] for joint in (2, 5, 11, 8)], fill=(200, 70, 84))
+    x, y = place_of[0]
+    pen.circle((x, y), size * 0.06, fill=(236, 188, 150))
+    pen.chord((x - size * 0.06, y - size * 0.06, x + size * 0.06, y + size * 0.06), 180, 360, fill=(84, 54, 40))
+    return picture
+
+
+def dance(card: Image.Image) -> None:
+    """Poses of somebody tall become those of the character, who is small."""
+    size = 200
+    stands = moved(photograph(pose(Posture()), size, size), np.full(2, 0.7), np.array([size * 0.15, size * 0.24]), size, size)
+    poses = [photograph(pose(MOTIONS["dance"](time)), size, size) for time in DANCE]
+    place(card, dressed(stands, size), 276, 70, GIVEN)
+    place(card, Image.fromarray(draw_figure(stands)), 548, 70, GIVEN)
+    rows = ([Image.fromarray(draw_figure(figure)) for figure in poses], [dressed(figure, size) for figure in align(poses, stands).figures])
+    for row, y, edge in zip(rows, (370, 696), (GIVEN, INK), strict=True):
+        for i, picture in enumerate(row):
+            place(card, picture, 58 + i * 236, y, edge)
+    arrow(card, (512, 590), (512, 672))
+
+
 def figure_parts(card: Image.Image) -> None:
     boxes(card, ("four files", "noise", "DDIM", "guidance"), 70)
     strip(card, skeleton, 420, DANCE, set(range(len(DANCE))))
@@ -191,6 +241,7 @@ def figure_parts(card: Image.Image) -> None:
 DANCE = [0, 0.25, 0.5, 0.75]
 CARDS: dict[str, Callable[[Image.Image], None]] = {
     "Animate an image (DynamiCrafter)": animate,
+    "Animate with KSampler (DynamiCrafter)": stock,
     "First and last frame (DynamiCrafter)": first_and_last,
     "Make a loop (DynamiCrafter)": loop,
     "Custom sampling (DynamiCrafter)": parts,
@@ -198,6 +249,7 @@ CARDS: dict[str, Callable[[Image.Image], None]] = {
     "Animate a character (Animate Anyone)": follow_poses,
     "Animate a character, long clip (Animate Anyone)": long_clip,
     "Custom sampling (Animate Anyone)": figure_parts,
+    "Dance from a video (Animate Anyone)": dance,
 }
 
 

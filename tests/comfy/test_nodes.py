@@ -13,9 +13,10 @@ DESIGN = {
     "CinemoModelLoader": ["MODEL"],
     "CinemoBundleLoader": ["MODEL", "CLIP", "VAE"],
     "CinemoDynamiCrafterLoader": ["MODEL", "CLIP", "VAE", "CLIP_VISION", "STRING"],
-    "CinemoDynamiCrafterConditioning": ["CONDITIONING", "CONDITIONING", "LATENT"],
+    "CinemoDynamiCrafterConditioning": ["CONDITIONING", "CONDITIONING", "LATENT", "STRING"],
     "CinemoDynamiCrafterKSampler": ["LATENT"],
     "CinemoDynamiCrafterGuider": ["GUIDER"],
+    "CinemoDynamiCrafterRescaleGuidance": ["MODEL"],
     "CinemoDynamiCrafterScheduler": ["SIGMAS"],
     "CinemoDynamiCrafterDDIM": ["SAMPLER"],
     "CinemoToonCrafterDecode": ["IMAGE"],
@@ -37,12 +38,16 @@ DESIGN = {
     "CinemoExtendVideo": ["LATENT", "STRING"],
     "CinemoVideoDecode": ["IMAGE"],
     "CinemoDetailTransfer": ["IMAGE", "MASK"],
+    "CinemoPoseAlignment": ["IMAGE", "POSE_KEYPOINT", "STRING"],
+    "CinemoPoseAlignmentFromPictures": ["IMAGE", "STRING"],
+    "CinemoPoseClip": ["IMAGE", "POSE_KEYPOINT"],
     "CinemoMotionBucketFromVideo": ["INT", "FLOAT", "IMAGE"],
     "CinemoMotionReport": ["IMAGE", "STRING"],
 }
 
 FILES = ("model_name", "bundle", "checkpoint", "lora_name", "denoising_unet", "reference_unet", "pose_guider")  # whose lists may be empty
-FOLDERS = {"dynamicrafter": "Cinemo/DynamiCrafter", "animate_anyone": "Cinemo/Animate Anyone"}  # of the menu, by folder of nodes/
+# Of the menu, by folder or file of nodes/.
+FOLDERS = {"dynamicrafter": "Cinemo/DynamiCrafter", "animate_anyone": "Cinemo/Animate Anyone", "pose": "Cinemo/Pose"}
 
 
 def test_the_list_of_nodes():
@@ -53,7 +58,7 @@ def test_the_list_of_nodes():
 @pytest.mark.parametrize("node", NODES, ids=lambda node: node.__name__)
 def test_schema_against_execute(node, model_folders):
     schema = node.GET_SCHEMA()
-    assert schema.category == FOLDERS.get(node.__module__.split(".")[-2], "Cinemo")
+    assert schema.category == next((FOLDERS[part] for part in node.__module__.split(".") if part in FOLDERS), "Cinemo")
     assert schema.node_id == node.__name__ and schema.display_name.startswith("Cinemo ")
     parameters = list(inspect.signature(node.execute).parameters.values())
     assert [p.name for p in parameters] == [i.id for i in schema.inputs]

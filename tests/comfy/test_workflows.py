@@ -178,7 +178,7 @@ def test_people_learn_how_to_use_it(name):
     assert len(notes) == 2 and all(len(note) > 200 for note in notes)
     titles = {node.get("title") for node in workflow["nodes"]}
     assert {"How to use it", "Files that it needs"} <= titles
-    given = {"Character", "Video of poses"} if "(Animate Anyone)" in TITLES[name] else {"Prompt", "Negative prompt"}
+    given = {"Character"} if "(Animate Anyone)" in TITLES[name] else {"Prompt", "Negative prompt"}
     assert given <= titles
     assert [group["title"][:2] for group in workflow["groups"][1:]] == [f"{i} " for i in range(1, len(workflow["groups"]))]
     for note in notes:

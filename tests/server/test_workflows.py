@@ -27,6 +27,7 @@ from cinemo_pack.tests.workflows import (
 )
 from cinemo_pack.tests.workflows.animate_anyone_files import REFERENCE_LORA, write_animate_anyone_files
 from cinemo_pack.tests.workflows.dynamicrafter_files import write_dynamicrafter_files
+from cinemo_pack.tests.workflows.pose_files import write_pose_files
 from cinemo_pack.tests.workflows.sd15_files import WIDE_BUNDLE, write_controlnet, write_lora, write_sd15_checkpoint, write_wide_bundle
 from cinemo_pack.tests.workflows.small import FRAMES, HEIGHT, SECOND, SEGMENTS, WIDTH, shrink
 from cinemo_pack.tests.workflows.stock_files import write_stock_files
@@ -71,6 +72,12 @@ def nodes_of(graph: dict, kind: str) -> list[str]:
 def change(graph: dict, kind: str, **values) -> dict:
     """The graph with other values in its one node of this type."""
     (node,) = nodes_of(graph, kind)
+    return graph | {node: graph[node] | {"inputs": graph[node]["inputs"] | values}}
+
+
+def change_titled(graph: dict, title: str, **values) -> dict:
+    """The graph with other values in its node of this title."""
+    (node,) = (node for node, entry in graph.items() if entry.get("_meta", {}).get("title") == title)
     return graph | {node: graph[node] | {"inputs": graph[node]["inputs"] | values}}
 
 
@@ -139,8 +146,9 @@ def test_the_workflow_makes_a_video(client, workflow, name, decoder, picture, vi
 
 @pytest.fixture(scope="module")
 def animate_anyone_files(server: Server) -> None:
-    """The files that its workflows name, of small width."""
+    """The files that its workflows name, of small width, and poses."""
     write_animate_anyone_files(server.base / "models")
+    write_pose_files(server.base / "input")
 
 
 @pytest.fixture(scope="module")
@@ -179,9 +187,19 @@ def test_an_animate_anyone_workflow_makes_a_video(client, workflow, name, pictur
     (saved,) = outputs[video_of(graph)]["images"]
     with av.open(io.BytesIO(client.fetch(saved))) as container:
         assert len(list(container.decode(video=0))) == len(frames)
-        assert container.streams.video[0].average_rate == (60 if interpolated else SECOND)
-    for kind, values in (("LoadImage", {"image": "last.png"}), ("ImageFromBatch", {"batch_index": 3})):
-        assert abs(frames_of(client, change(graph, kind, **values)) - frames).mean() > SEEN, kind
+        rates = {"animate_anyone_custom_sampling": 60, "animate_anyone_character": 12}
+        assert container.streams.video[0].average_rate == rates.get(name, SECOND)
+    poses = ("Motion", {"motion": "walk"}) if name == "animate_anyone_character" else ("Part of the video", {"batch_index": 3})
+    for title, values in (("Character", {"image": "last.png"}), poses):
+        assert abs(frames_of(client, change_titled(graph, title, **values)) - frames).mean() > SEEN, title
+
+
+def test_the_dance_follows_the_pose_of_the_character(client, workflow, picture, video, animate_anyone_files):
+    """Another place of the reference's figure, the video's first frame, gives another clip."""
+    graph = shrink(workflow("animate_anyone_dance"), "image")
+    frames = frames_of(client, graph)
+    first = {"first": {"class_type": "ImageFromBatch", "inputs": {"image": ["8", 0], "batch_index": 0, "length": 1}}}
+    assert abs(frames_of(client, change_titled(graph | first, "Fit the poses", reference_pose=["first", 0])) - frames).mean() > SEEN
 
 
 def test_windows_count_and_a_lora_on_reference_net_too(client, workflow, picture, video, animate_anyone_files):
