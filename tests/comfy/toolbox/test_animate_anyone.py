@@ -1,5 +1,7 @@
 """The same toolbox around Animate Anyone: the reference bank, the poses and the nodes of others act together."""
 
+from dataclasses import replace
+
 import comfy.model_management
 import pytest
 import torch
@@ -13,12 +15,14 @@ from cinemo_pack.tests.comfy.toolbox.files import LAYERS, SMALL, controlnet_weig
 from cinemo_pack.tests.drawn import draw
 from safetensors.torch import save_file
 
-from .conftest import FRAMES, HEIGHT, SCALE, WIDTH, Clip, evaluate, node, per_frame, relative, sample, watch_attention
+from .conftest import evaluate, node, per_frame, relative, sample, watch_attention
+from .kits import CINEMO, FRAMES, HEIGHT, SCALE, WIDTH, Clip
 from .test_attention_patches import image_tokens, with_image_prompt
 from .test_controlnet import build_controlnet, controlled, hints
 
 SIZES = {name: value for name, value in SMALL.unet_config().items() if name in AnimateAnyoneConfig.__dataclass_fields__}
 CONFIG = AnimateAnyoneConfig(**SIZES | {"num_heads": 8, "pose_channels": (4, 8, 12, 16), "positions": 8})
+KIT = replace(CINEMO, config=CONFIG, pins_image=False)
 CFG = 3.5
 
 
@@ -54,7 +58,7 @@ def make_figure(model, frames: int = FRAMES, seed: int = 3) -> Clip:
     samples = torch.randn(frames, 4, HEIGHT, WIDTH, generator=generator) / SCALE
     (positive,) = attach_figure(FigureCondition(poses, make_bank(model, latent, embeds)), [[embeds, {}]])
     (negative,) = attach_figure(FigureCondition(poses), [[torch.zeros_like(embeds), {}]])
-    return Clip(latent * SCALE, samples, positive, negative)
+    return Clip(KIT, latent * SCALE, samples, positive, negative)
 
 
 @pytest.fixture
@@ -81,7 +85,7 @@ def test_a_lora_on_the_denoiser(model, figure, weights, folder, tmp_path):
 
 def test_a_controlnet(model, figure):
     """One hint for all frames moves all; a hint per frame moves its own most, next to the poses and the bank."""
-    network = build_controlnet(SMALL, controlnet_weights(SMALL))
+    network = build_controlnet(CINEMO, controlnet_weights(SMALL))
     controlnet = comfy.controlnet.ControlNet(network, load_device=comfy.model_management.get_torch_device())
     base = evaluate(model, figure, cfg=CFG)
     assert torch.equal(evaluate(model, controlled(figure, controlnet, hints(1), strength=0.0), cfg=CFG), base)
