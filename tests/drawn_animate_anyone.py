@@ -31,9 +31,13 @@ GUIDER = "pose_guiders.0."
 PLACE = re.compile(r"(.+)\.(?:resnets|attentions)\.(\d+)\.$")
 
 
-@cache
 def published_set(config: AnimateAnyoneConfig = UNET) -> dict[str, dict[str, Tensor]]:
-    """Tensors in half precision, by the name of their file without its suffix."""
+    """Tensors in half precision, by the name of their file without its suffix; the dicts are the caller's own."""
+    return {file: dict(tensors) for file, tensors in _drawn(config).items()}
+
+
+@cache
+def _drawn(config: AnimateAnyoneConfig) -> dict[str, dict[str, Tensor]]:
     shapes = ANIMATE_ANYONE.shapes(config)
     tables = {name for name in shapes if name.endswith(TABLE_HERE)}
     tensors = {name: position_table(*shape[1:]) if name in tables else draw(name, shape) for name, shape in shapes.items()}
