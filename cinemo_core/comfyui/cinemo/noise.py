@@ -35,7 +35,7 @@ class DCTInitNoise:
         if samples.shape[1:] != self.z0.shape[1:]:
             raise InputError(
                 f"The DCTInit noise was made for latents of {self.z0.shape[-1]}x{self.z0.shape[-2]}, the sampler works on "
-                f"{samples.shape[-1]}x{samples.shape[-2]}; connect the latent of the same Cinemo Motion Conditioning to both."
+                f"{samples.shape[-1]}x{samples.shape[-2]}; connect the latent of the same conditioning node to both."
             )
         noise = self.source.generate_noise(input_latent)
         refined = dct_init(self.z0, noise[1:], self.cutoff, self.noise_level, self.temporal_cutoff)
