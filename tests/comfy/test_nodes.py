@@ -20,7 +20,7 @@ DESIGN = {
     "CinemoDynamiCrafterDDIM": ["SAMPLER"],
     "CinemoToonCrafterDecode": ["IMAGE"],
     "CinemoMotionConditioning": ["CONDITIONING", "CONDITIONING", "LATENT"],
-    "CinemoDCTInitNoise": ["NOISE"],
+    "CinemoDCTInitNoise": ["NOISE", "MODEL"],
     "CinemoInvertVideo": ["NOISE", "LATENT", "STRING"],
     "CinemoResidualSplit": ["LATENT", "LATENT"],
     "CinemoResidualMerge": ["LATENT"],
