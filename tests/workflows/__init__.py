@@ -45,6 +45,7 @@ NANO_BUNDLE = included.NAME
 ACTIVE, BYPASSED = 0, 4  # a node's `mode`
 VIRTUAL = {"MarkdownNote", "Note"}  # nodes that only the frontend knows
 SOCKETS = {"MODEL", "CLIP", "CLIP_VISION", "VAE", "CONDITIONING", "LATENT", "IMAGE", "NOISE"}  # input types without a widget
+SOCKETS |= {"COMFY_MATCHTYPE_V3"}
 EXTRA = None  # a value that the frontend keeps after a widget's and does not send: what to do with a seed, the upload button
 
 # Widgets of the stock nodes in the frontend's order, which is the order of their inputs.
