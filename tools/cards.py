@@ -110,12 +110,31 @@ def drawings(card: Image.Image) -> None:
     strip(card, drawing, 660, [0, 0.33, 0.67, 1], {0, 3})
 
 
+def low_band(card: Image.Image) -> None:
+    """The picture and noise, the noise with the picture's low frequencies, and the clip that begins there."""
+    size = 250
+    picture, noise = scene(0, size), Image.effect_noise((size, size), 150).convert("RGB")
+    blurred = picture.resize((6, 6), Image.Resampling.BOX).resize((size, size), Image.Resampling.BICUBIC)
+    for (x, y), shown, edge in (
+        ((60, 80), picture, GIVEN),
+        ((60, 370), noise, INK),
+        ((714, 225), Image.blend(noise, blurred, 0.5), INK),
+    ):
+        place(card, shown, x, y, edge)
+    arrow(card, (350, 210), (670, 320))
+    arrow(card, (350, 490), (670, 380))
+    arrow(card, (839, 500), (700, 640))
+    strip(card, scene, 680, [0, 0.33, 0.67, 1], {0})
+
+
 CARDS: dict[str, Callable[[Image.Image], None]] = {
     "Animate an image (DynamiCrafter)": animate,
     "First and last frame (DynamiCrafter)": first_and_last,
     "Make a loop (DynamiCrafter)": loop,
     "Custom sampling (DynamiCrafter)": parts,
     "Connect two drawings (ToonCrafter)": drawings,
+    "DCTInit noise (SVD)": low_band,
+    "DCTInit noise (Wan)": low_band,
 }
 
 

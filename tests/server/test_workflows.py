@@ -16,6 +16,7 @@ from cinemo_pack.tests.workflows import (
     NAMES,
     ROOT,
     TITLES,
+    VALIDATED_ONLY,
     as_twin,
     frames_node,
     pack_inputs,
@@ -107,7 +108,7 @@ def first_image(graph: dict) -> list:
 
 # The temporal decoder is one node's business: two workflows, a clip and a longer one, show it.
 CINEMO = [name for name in NAMES if "(Cinemo)" in TITLES[name]]
-DYNAMICRAFTER = [name for name in NAMES if name not in CINEMO]
+DYNAMICRAFTER = [name for name in NAMES if name not in (*CINEMO, *VALIDATED_ONLY)]
 RUNS = [*((name, "image") for name in CINEMO), ("image_to_video", "auto"), ("extend_video", "auto")]
 
 

@@ -37,7 +37,10 @@ TITLES = {
     "dynamicrafter_loop": "Make a loop (DynamiCrafter)",
     "dynamicrafter_custom_sampling": "Custom sampling (DynamiCrafter)",
     "tooncrafter": "Connect two drawings (ToonCrafter)",
+    "dctinit_svd": "DCTInit noise (SVD)",
+    "dctinit_wan": "DCTInit noise (Wan)",
 }
+VALIDATED_ONLY = ("dctinit_svd", "dctinit_wan")  # of weights that no small file can stand for: these graphs are validated, not run
 NAMES = sorted(TITLES)
 
 PUBLISHED_BUNDLE = "Cinemo"  # the folder's name that the notes of the workflows tell people to use
@@ -53,6 +56,8 @@ STOCK_WIDGETS: dict[str, list[str | None]] = {
     "CFGGuider": ["cfg"],
     "CLIPLoader": ["clip_name", "type", "device"],
     "CLIPTextEncode": ["text"],
+    "CLIPVisionEncode": ["crop"],
+    "CLIPVisionLoader": ["clip_name"],
     "Canny": ["low_threshold", "high_threshold"],
     "CheckpointLoaderSimple": ["ckpt_name"],
     "ControlNetApplyAdvanced": ["strength", "start_percent", "end_percent"],
@@ -64,24 +69,30 @@ STOCK_WIDGETS: dict[str, list[str | None]] = {
     "ImageBlend": ["blend_factor", "blend_mode"],
     "ImageFromBatch": ["batch_index", "length"],
     "ImageScale": ["upscale_method", "width", "height", "crop"],
+    "ImageOnlyCheckpointLoader": ["ckpt_name"],
     "KSampler": ["seed", EXTRA, "steps", "cfg", "sampler_name", "scheduler", "denoise"],
     "KSamplerSelect": ["sampler_name"],
     "LatentFromBatch": ["batch_index", "length"],
     "LoadImage": ["image", EXTRA],
     "LoadVideo": ["file", EXTRA],
     "LoraLoader": ["lora_name", "strength_model", "strength_clip"],
+    "ModelSamplingSD3": ["shift"],
     "PreviewAny": [],
     "PreviewImage": [],
     "PrimitiveInt": ["value", EXTRA],
     "RandomNoise": ["noise_seed", EXTRA],
     "RebatchLatents": ["batch_size"],
+    "SVD_img2vid_Conditioning": ["width", "height", "video_frames", "motion_bucket_id", "fps", "augmentation_level"],
     "SamplerCustomAdvanced": [],
     "SaveVideo": ["filename_prefix", "format", "codec"],
     "SetLatentNoiseMask": [],
     "SolidMask": ["value", "width", "height"],
+    "UNETLoader": ["unet_name", "weight_dtype"],
     "VAEDecode": [],
     "VAEEncode": [],
     "VAELoader": ["vae_name"],
+    "VideoLinearCFGGuidance": ["min_cfg"],
+    "WanImageToVideo": ["width", "height", "length", "batch_size"],
 }
 
 
