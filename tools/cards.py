@@ -127,12 +127,25 @@ def low_band(card: Image.Image) -> None:
     strip(card, scene, 680, [0, 0.33, 0.67, 1], {0})
 
 
+def calmer(card: Image.Image) -> None:
+    """A clip in which the light changes, and the same clip with 0.6 of the change."""
+
+    def dusk(change: float, size: int) -> Image.Image:
+        day = scene(0.5, size)
+        return Image.blend(day, Image.new("RGB", day.size, (30, 20, 60)), 0.85 * change)
+
+    strip(card, dusk, 140, [0, 0.33, 0.67, 1], {0, 1, 2, 3})
+    arrow(card, (512, 410), (512, 550))
+    strip(card, dusk, 620, [0, 0.2, 0.4, 0.6], set())
+
+
 CARDS: dict[str, Callable[[Image.Image], None]] = {
     "Animate an image (DynamiCrafter)": animate,
     "First and last frame (DynamiCrafter)": first_and_last,
     "Make a loop (DynamiCrafter)": loop,
     "Custom sampling (DynamiCrafter)": parts,
     "Connect two drawings (ToonCrafter)": drawings,
+    "Make a clip calmer (any model)": calmer,
     "DCTInit noise (SVD)": low_band,
     "DCTInit noise (Wan)": low_band,
 }

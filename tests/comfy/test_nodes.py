@@ -30,7 +30,7 @@ DESIGN = {
     "CinemoExtendVideo": ["LATENT", "STRING"],
     "CinemoVideoDecode": ["IMAGE"],
     "CinemoDetailTransfer": ["IMAGE", "MASK"],
-    "CinemoMotionBucketFromVideo": ["INT", "FLOAT", "IMAGE"],
+    "CinemoMotionBucketFromVideo": ["INT", "FLOAT", "IMAGE", "STRING"],
     "CinemoMotionReport": ["IMAGE", "STRING"],
 }
 

@@ -172,7 +172,7 @@ def test_people_learn_how_to_use_it(name):
     notes = [node["widgets_values"][0] for node in workflow["nodes"] if node["type"] in VIRTUAL]
     assert len(notes) == 2 and all(len(note) > 200 for note in notes)
     titles = {node.get("title") for node in workflow["nodes"]}
-    prompts = set() if name == "dctinit_svd" else {"Prompt", "Negative prompt"}  # SVD takes no text
+    prompts = set() if name in ("calmer", "dctinit_svd") else {"Prompt", "Negative prompt"}  # those two take no text
     assert {"How to use it", "Files that it needs"} | prompts <= titles
     assert [group["title"][:2] for group in workflow["groups"][1:]] == [f"{i} " for i in range(1, len(workflow["groups"]))]
     for note in notes:

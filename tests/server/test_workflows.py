@@ -108,7 +108,7 @@ def first_image(graph: dict) -> list:
 
 # The temporal decoder is one node's business: two workflows, a clip and a longer one, show it.
 CINEMO = [name for name in NAMES if "(Cinemo)" in TITLES[name]]
-DYNAMICRAFTER = [name for name in NAMES if name not in (*CINEMO, *VALIDATED_ONLY)]
+DYNAMICRAFTER = [name for name in NAMES if name not in (*CINEMO, *VALIDATED_ONLY, "calmer")]
 RUNS = [*((name, "image") for name in CINEMO), ("image_to_video", "auto"), ("extend_video", "auto")]
 
 
@@ -158,6 +158,21 @@ def test_a_dynamicrafter_workflow_makes_a_video(client, workflow, name, picture,
         other = "last.png" if graph[node]["inputs"]["image"] == "picture.png" else "picture.png"
         changed = graph | {node: graph[node] | {"inputs": graph[node]["inputs"] | {"image": other}}}
         assert abs(images(client, client.run(changed)[frames_node(graph)]) - frames).mean() > SEEN
+
+
+def test_a_clip_comes_out_calmer(client, workflow, video):
+    """Nearer to its first frame with a smaller gain; the same frame 0, and the video's own speed."""
+    clips = []
+    for gain in (1.0, 0.6, 0.0):
+        graph = change(shrink(workflow("calmer"), "image"), "CinemoResidualMerge", gain=gain)
+        outputs = client.run(graph)
+        clips.append(images(client, outputs[frames_node(graph)]))
+    moved = [abs(clip[1:] - clip[:1]).mean() for clip in clips]
+    assert moved[0] > moved[1] > moved[2] and len(clips[0]) == FRAMES
+    assert all(abs(clip[0] - clips[0][0]).max() <= 1 for clip in clips)
+    (saved,) = outputs[video_of(graph)]["images"]
+    with av.open(io.BytesIO(client.fetch(saved))) as container:
+        assert container.streams.video[0].average_rate == SECOND
 
 
 def test_denoise_0_gives_the_video_back(client, workflow, picture, video):

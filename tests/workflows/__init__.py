@@ -37,6 +37,7 @@ TITLES = {
     "dynamicrafter_loop": "Make a loop (DynamiCrafter)",
     "dynamicrafter_custom_sampling": "Custom sampling (DynamiCrafter)",
     "tooncrafter": "Connect two drawings (ToonCrafter)",
+    "calmer": "Make a clip calmer (any model)",
     "dctinit_svd": "DCTInit noise (SVD)",
     "dctinit_wan": "DCTInit noise (Wan)",
 }
