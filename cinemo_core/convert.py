@@ -2,8 +2,9 @@
 
     python -m cinemo_core.convert SRC DST.safetensors [--dtype fp16|bf16|fp32|keep] [--force]
 
-SRC is a checkpoint folder in diffusers layout, a UNet folder, or a weights file. Of Cinemo's the UNet is written. Of DynamiCrafter's
-everything of use is, which is network, VAE, text and image encoder as far as SRC holds them. Memory holds one tensor at a time; converting
+SRC is a checkpoint folder in diffusers layout, a UNet folder, a folder of an Animate Anyone set, or a weights file. Of Cinemo's the UNet is
+written. Of DynamiCrafter's everything of use is, which is network, VAE, text and image encoder as far as SRC holds them. Of Animate
+Anyone's all networks are. Memory holds one tensor at a time; converting
 to another type takes the file's size once more on the disk. The result appears under its name only when it is whole.
 """
 
@@ -11,11 +12,12 @@ import argparse
 import json
 import mmap
 import os
+import re
 import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -26,9 +28,12 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from .errors import CheckpointError, CinemoError, InputError
-from .files.checkpoint import SAFETENSORS, read_state_dict
-from .files.folder import UNET, find_weights
+from .files.checkpoint import SAFETENSORS, read_names, read_state_dict
+from .files.folder import UNET, find_weights, weights_in
 from .files.mode import allow_others
+from .models.families import FAMILIES
+from .models.family import Family
+from .models.file_set import read_set
 from .models.recognise import recognise
 from .models.sd_unet.keys import LDM_PREFIX
 
@@ -36,8 +41,10 @@ FORMAT_VERSION = "1"
 TARGET_DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32, "keep": None}
 
 
-def convert(source: Path, target: Path, dtype: torch.dtype | None, force: bool, progress: Callable[[int, int], None]) -> None:
-    """Write `target` from `source` in `dtype`, or in each tensor's own if None.
+def convert(
+    source: Path | Sequence[Path], target: Path, dtype: torch.dtype | None, force: bool, progress: Callable[[int, int], None]
+) -> None:
+    """Write `target` from `source`, which may be the files of a set, in `dtype`, or in each tensor's own if None.
 
     progress gets bytes converted and bytes to convert; it is not called where nothing changes its type.
     Raises CheckpointError for a source that does not hold a whole network of one of the families, InputError for a target that
@@ -49,9 +56,8 @@ def convert(source: Path, target: Path, dtype: torch.dtype | None, force: bool, 
         raise InputError(f"{target} exists; choose another name, or pass --force to replace it.")
     if not os.path.isdir(target.parent):
         raise InputError(f"{target.parent} is not a folder; create it first.")
-    weights = find_unet(source)
-    tensors = read_state_dict(weights)
-    family, network, config = recognise(weights, tensors)
+    where, tensors = read_source(source)
+    family, network, config = recognise(where, tensors)
     if others := family.other_parts(tensors):
         network = {LDM_PREFIX + name: tensor for name, tensor in network.items()} | others
     types = {name: t.dtype if dtype is None or not t.is_floating_point() else dtype for name, t in network.items()}
@@ -70,6 +76,31 @@ def convert(source: Path, target: Path, dtype: torch.dtype | None, force: bool, 
             raise InputError(f"{target} cannot be written ({error}); free some space or choose another disk.") from None
 
 
+def read_source(source: Path | Sequence[Path]) -> tuple[Path, dict[str, Tensor]]:
+    """Where the network's tensors are, and these. Raises CheckpointError if there are none, or a set is not whole."""
+    if isinstance(source, Path):
+        folder, files = source, weights_in(source) if os.path.isdir(source) else []
+    else:
+        folder, files = source[0].parent, list(source)
+    family = family_of_set(files)
+    if family is not None and family.join is not None:
+        return folder, read_set(files, str(folder), family.join, read_state_dict)
+    weights = find_unet(folder)
+    return weights, read_state_dict(weights)
+
+
+def family_of_set(files: Iterable[Path]) -> Family | None:
+    """The family that is published in several files of which these hold one; None if they hold none."""
+    for file in files:
+        try:
+            names = read_names(file)
+        except CheckpointError:
+            continue  # reading the set says so, if it matters
+        if family := next((family for family in FAMILIES if family.is_part(names)), None):
+            return family
+    return None
+
+
 def find_unet(source: Path) -> Path:
     """The UNet's weights file for a checkpoint folder, a UNet folder or a file. Raises CheckpointError if there is none."""
     if not os.path.exists(source):
@@ -82,7 +113,7 @@ def find_unet(source: Path) -> Path:
 def layout_of(keys: Iterable[str]) -> str:
     if any(key.startswith(LDM_PREFIX) for key in keys):
         return "ldm, prefixed"
-    return "diffusers" if any(key.startswith("down_blocks.") for key in keys) else "ldm"
+    return "diffusers" if any(re.match(r"(denoising_unet\.)?down_blocks\.", key) for key in keys) else "ldm"
 
 
 def check_space(folder: Path, tensors: Mapping[str, Tensor], types: Mapping[str, torch.dtype]) -> None:
@@ -166,7 +197,7 @@ def show_progress(done: int, total: int) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m cinemo_core.convert", description="Write a checkpoint as one safetensors file.")
-    parser.add_argument("source", type=Path, metavar="SRC", help="checkpoint folder, UNet folder or weights file")
+    parser.add_argument("source", type=Path, metavar="SRC", help="checkpoint folder, UNet folder, folder of a set, or weights file")
     parser.add_argument("target", type=Path, metavar="DST.safetensors", help="file to write")
     parser.add_argument("--dtype", choices=TARGET_DTYPES, default="keep", help="type of the weights in the file (default: as they are)")
     parser.add_argument("--force", action="store_true", help="replace DST if it exists")

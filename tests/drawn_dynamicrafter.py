@@ -4,7 +4,7 @@ Its parts have the sizes of heads that the published one has, for these cannot b
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 import torch
@@ -49,12 +49,19 @@ OFFICIAL = (
 
 def official_name(name: str) -> str:
     if name.startswith(PROJECTOR):
-        return name
+        return name.replace("latents.weight", "latents")
+    name = name.removesuffix(".weight") if name.endswith(".alpha.weight") else name
     for pattern, replacement in OFFICIAL:
         renamed, count = re.subn(pattern, replacement, name)
         if count:
             return LDM_PREFIX + renamed
     return LDM_PREFIX + name
+
+
+def own_projector(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of a projector as its module names them, from official names with or without prefix."""
+    plain = {name.removeprefix(PROJECTOR): tensor for name, tensor in tensors.items()}
+    return {"latents.weight": plain.pop("latents")} | plain
 
 
 def resblocks(width: int) -> dict[str, tuple[int, ...]]:

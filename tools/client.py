@@ -57,8 +57,12 @@ class Client:
 
     def upload(self, image: Path) -> str:
         """Put an image file into the server's input folder; gives the name that LoadImage takes."""
+        return self.upload_bytes(image.name, image.read_bytes())
+
+    def upload_bytes(self, name: str, content: bytes) -> str:
+        """The same for the content of a file."""
         form = aiohttp.FormData()
-        form.add_field("image", image.read_bytes(), filename=image.name)
+        form.add_field("image", content, filename=name)
         return json.loads(self._request("POST", "/upload/image", data=form))["name"]
 
     def fetch(self, file: dict[str, str]) -> bytes:

@@ -6,6 +6,7 @@ Listed again at each call, so that a new file shows up at the next refresh. Name
 import functools
 import logging
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import comfy.utils
@@ -21,6 +22,7 @@ from ..models.family import Family
 
 MAX_DEPTH = 5  # of a checkpoint in a diffusers folder; a download cache nests three deep
 READ_FILES = 4096  # whose kind is remembered
+NamesFit = Callable[[set[str]], bool]
 
 
 def read_weights(path: str) -> dict[str, torch.Tensor]:
@@ -58,31 +60,37 @@ def weights(*kinds: str) -> dict[str, Path]:
 
 def weights_of(family: Family, *kinds: str) -> dict[str, Path]:
     """Those of `weights` that hold a network of the family, by the names of their tensors; a file that cannot be read is none."""
-    return {name: path for name, path in weights(*kinds).items() if _holds_network(path, family)}
+    return weights_that(family.is_mine, *kinds)
+
+
+def weights_that(fits: NamesFit, *kinds: str) -> dict[str, Path]:
+    """Those of `weights` whose names of tensors fit; a file that cannot be read does not."""
+    return {name: path for name, path in weights(*kinds).items() if holds(path, fits)}
 
 
 def unets_of(family: Family) -> dict[str, Path]:
     """Those of `unets` that hold a network of the family, in any file of a folder."""
-    return {name: path for name, path in unets().items() if _any_holds_network(path, family)}
+    return {name: path for name, path in unets().items() if _any_holds(path, family.is_mine)}
 
 
-def _any_holds_network(path: Path, family: Family) -> bool:
-    return any(_holds_network(file, family) for file in ([path] if os.path.isfile(path) else weights_in(path)))
+def _any_holds(path: Path, fits: NamesFit) -> bool:
+    return any(holds(file, fits) for file in ([path] if os.path.isfile(path) else weights_in(path)))
 
 
-def _holds_network(path: Path, family: Family) -> bool:
+def holds(path: Path, fits: NamesFit) -> bool:
+    """Whether the names of a file's tensors fit. `fits` is one function each time, for what it says of a file is remembered."""
     try:
         status = path.stat()
-        return _recognised(path, status.st_mtime_ns, status.st_size, family)
+        return _read_once(path, status.st_mtime_ns, status.st_size, fits)
     except (CheckpointError, OSError) as error:  # tried again at the next listing: a disk may come back
         _report(str(error))
         return False
 
 
 @functools.lru_cache(maxsize=READ_FILES)
-def _recognised(path: Path, modified: int, size: int, family: Family) -> bool:
+def _read_once(path: Path, modified: int, size: int, fits: NamesFit) -> bool:
     """A file is read again only after it has changed, which its time and size tell."""
-    return family.is_mine(read_names(path))
+    return fits(read_names(path))
 
 
 @functools.lru_cache(maxsize=READ_FILES)
@@ -111,7 +119,7 @@ def bundles() -> dict[str, Path]:
 
 def bundles_of(family: Family) -> dict[str, Path]:
     """Those of `bundles` whose UNet is a network of the family."""
-    return {name: folder for name, folder in bundles().items() if _any_holds_network(folder / UNET, family)}
+    return {name: folder for name, folder in bundles().items() if _any_holds(folder / UNET, family.is_mine)}
 
 
 def _diffusers_folders() -> list[tuple[str, Path]]:

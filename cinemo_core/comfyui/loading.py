@@ -1,7 +1,7 @@
 """Loads a network of one of the families as a ComfyUI MODEL; the choice of dtype, device and casting is ComfyUI's own."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import torch
 from ..errors import CheckpointError
 from ..files.folder import weights_in
 from ..models.family import Family
+from ..models.file_set import read_set
 from ..models.recognise import Recognised, recognise
 from ..models.sd_unet.keys import LDM_PREFIX
 from .families import description_of
@@ -31,7 +32,7 @@ WEIGHT_DTYPES = {
 
 
 def load_unet(
-    path: str,
+    path: str | tuple[str, ...],
     weight_dtype: str = "default",
     family: Family | None = None,
     chosen: Mapping[str, Any] | None = None,
@@ -39,7 +40,7 @@ def load_unet(
 ):
     """A ModelPatcher for the network in a file of any layout that its family accepts; of `family`, or of any.
 
-    path: of a file, or of the folder of a set, for a `family` that is published in several files.
+    path: of a file; for a `family` that is published in several files, of the folder of a set, or of each of its files.
 
     chosen: fields of its configuration that take the place of those read, such as a variant that a file cannot tell.
     Raises CheckpointError, before a model is made, for a file that does not hold such a network, whole, and for weights that
@@ -74,26 +75,18 @@ def load_unet(
     return model_patcher
 
 
-def _read_set(folder: str, join: Callable[[dict, str], dict[str, Any]]) -> dict[str, torch.Tensor]:
-    """The networks of a family that is published in several files. One that cannot be read matters only if a part is missing."""
-    files, unreadable = {}, []
-    for path in weights_in(Path(folder)):
-        try:
-            files[path.name] = read_weights(str(path))
-        except CheckpointError as error:
-            unreadable.append(error)
-    try:
-        return join(files, folder)
-    except CheckpointError:
-        if unreadable:
-            raise unreadable[0] from None
-        raise
-
-
-def _read_network(path: str, family: Family | None) -> tuple[Recognised, dict | None]:
-    """The network in a file, and ComfyUI's description of scaled weights if the file has some."""
-    state_dict = _read_set(path, family.join) if family and family.join and os.path.isdir(path) else read_weights(path)
+def _read_network(path: str | tuple[str, ...], family: Family | None) -> tuple[Recognised, dict | None]:
+    """The network in a file or a set of files, and ComfyUI's description of scaled weights if it has some."""
+    join = family.join if family else None
+    if isinstance(path, str):
+        where = path
+        state_dict = read_set(weights_in(Path(path)), path, join, read_weights) if join and os.path.isdir(path) else read_weights(path)
+    elif join:
+        where = "the choice of files"
+        state_dict = read_set(map(Path, path), where, join, read_weights)
+    else:
+        raise CheckpointError(f"{len(path)} files were given for a model that is one file; give that file.")
     weights = without_scales(state_dict)
-    found = recognise(path, weights, family)
+    found = recognise(where, weights, family)
     found.state_dict.update({name.removeprefix(LDM_PREFIX): tensor for name, tensor in state_dict.items() if name not in weights})
     return found, comfy.utils.detect_layer_quantization(found.state_dict, "")

@@ -5,6 +5,7 @@ A step of a full-size model takes minutes on a CPU. The bars of ComfyUI take fra
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import comfy.utils
 import torch
@@ -80,3 +81,12 @@ class FrameProgress:
     def finish(self, frames: int) -> None:
         self.finished += frames
         self.bar.update_absolute(self.finished)
+
+
+def show_on_node(text: str, hidden: Any) -> None:
+    """Print a text on a node in the browser, under its widgets. hidden: the node's, None where a program calls it without a server."""
+    if hidden is None:
+        return
+    from server import PromptServer  # not at module level: it brings the whole web server
+
+    PromptServer.instance.send_progress_text(text, hidden.unique_id)

@@ -2,7 +2,8 @@
 
     python -m cinemo_core.download [MODEL] [--dest DIR] [--endpoint URL] [--dtype fp16|bf16|fp32|keep] [--keep-original]
 
-MODEL is cinemo, or one of the DynamiCrafter models: a single file with all of its parts, for research and non-commercial use.
+MODEL is cinemo; or one of the DynamiCrafter models, a single file with all of its parts, for research and non-commercial use; or a set of
+Animate Anyone, four files that become one.
 
 Run it in the folder of this pack, with ComfyUI's Python. An interrupted run continues where it stopped; a second run does
 nothing. Every file is compared with the checksum that the hub lists for it: SHA-256 for the weights, the git blob id for the
@@ -43,12 +44,14 @@ def check_python() -> None:
 def run(arguments: list[str] | None) -> int:
     from ..convert import TARGET_DTYPES
     from ..models.families import FAMILIES
-    from .destination import CHECKPOINTS, default_destination
+    from .destination import CHECKPOINTS, SETS, default_destination
+    from .file_set import SetRequest, install_set
     from .install import Request, install
     from .single import FileRequest, install_file
 
     folders = {family.name.lower(): family.published for family in FAMILIES if family.published}
     files = {file.name: (file, family) for family in FAMILIES for file in family.files}
+    sets = {published.name: (published, family) for family in FAMILIES for published in family.sets}
     default = next(iter(folders))
     parser = argparse.ArgumentParser(
         prog=COMMAND, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
@@ -56,13 +59,16 @@ def run(arguments: list[str] | None) -> int:
     parser.add_argument(
         "model",
         nargs="?",
-        choices=[*folders, *files],
+        choices=[*folders, *files, *sets],
         default=default,
         metavar="MODEL",
-        help=f"{', '.join((*folders, *files))} (default: %(default)s)",
+        help=f"{', '.join((*folders, *files, *sets))} (default: %(default)s)",
     )
     parser.add_argument(
-        "--dest", type=Path, metavar="DIR", help="where it goes (default: models/diffusers of ComfyUI, models/checkpoints for a file)"
+        "--dest",
+        type=Path,
+        metavar="DIR",
+        help="where it goes (default: models/diffusers of ComfyUI, models/checkpoints for a file, models/animate_anyone for a set)",
     )
     parser.add_argument("--name", help="name of its folder or file there (default: that of the model, which the workflows choose)")
     parser.add_argument("--endpoint", metavar="URL", help="a mirror of the hub (default: HF_ENDPOINT, else https://huggingface.co)")
@@ -75,7 +81,8 @@ def run(arguments: list[str] | None) -> int:
     parser.add_argument("--keep-original", action="store_true", help="keep what is converted as published too, next to the result")
     parser.add_argument("--image-vae", action="store_true", help="cinemo: also fetch vae/, which decodes frame by frame")
     args = parser.parse_args(arguments)
-    name = args.name if args.name is not None else folders[args.model].folder if args.model in folders else args.model
+    own = {**{model: published.folder for model, published in folders.items()}, **{model: s.folder for model, (s, _) in sets.items()}}
+    name = args.name if args.name is not None else own.get(args.model, args.model)
     if Path(name).name != name or name in ("", "..") or name.startswith("."):
         raise InputError(f"{name} is not a name for a folder or file; give one word, such as {folders[default].folder}.")
 
@@ -86,7 +93,15 @@ def run(arguments: list[str] | None) -> int:
         print(f"Next: press R in ComfyUI, open a Cinemo template, and choose {name} in Cinemo Bundle Loader.")
         return 0
     if args.image_vae:
-        raise InputError(f"--image-vae is for {default} alone; {args.model} has an image VAE in its file.")
+        raise InputError(
+            f"--image-vae is for {default} alone; {args.model} has {'none' if args.model in sets else 'an image VAE in its file'}."
+        )
+    if args.model in sets:
+        published, family = sets[args.model]
+        folder = (args.dest or default_destination(models=SETS)).expanduser().absolute() / name
+        install_set(SetRequest(published, folder, args.endpoint, args.dtype, args.keep_original), print)
+        print(f"Next: press R in ComfyUI, and choose {name} in Cinemo {family.name} Loader.")
+        return 0
     file, family = files[args.model]
     folder = (args.dest or default_destination(models=CHECKPOINTS)).expanduser().absolute()
     target = folder / f"{name.removesuffix('.safetensors')}.safetensors"

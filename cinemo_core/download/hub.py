@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import CinemoError
-from ..models.published import Published, PublishedFile
+from ..models.published import Published, PublishedFile, PublishedSet
+
+AnyPublished = Published | PublishedFile | PublishedSet
 
 BLOCK = 1 << 22  # bytes read at once for a checksum
 NOT_FOUND = 404
@@ -46,7 +48,7 @@ class RemoteFile(NamedTuple):
 class Repository(NamedTuple):
     """One commit of the published repository at an endpoint."""
 
-    published: Published | PublishedFile
+    published: AnyPublished
     endpoint: str
     commit: str
     files: dict[str, RemoteFile]
@@ -61,7 +63,7 @@ class Repository(NamedTuple):
         return self.files[path]
 
 
-def list_repository(published: Published | PublishedFile, endpoint: str | None = None) -> Repository:
+def list_repository(published: AnyPublished, endpoint: str | None = None) -> Repository:
     """The newest commit and its files. `endpoint` None: that of HF_ENDPOINT, else huggingface.co.
 
     Raises DownloadError if the hub cannot be reached, has no such repository, or names no checksums.
@@ -122,7 +124,7 @@ def digest(path: Path, file: RemoteFile) -> str:
 
 
 @contextmanager
-def one_sentence(published: Published | PublishedFile, endpoint: str, path: str | None = None) -> Iterator[None]:
+def one_sentence(published: AnyPublished, endpoint: str, path: str | None = None) -> Iterator[None]:
     """Turn what huggingface_hub and its HTTP library raise into a DownloadError of one sentence."""
     from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled, RepositoryNotFoundError
 

@@ -1,11 +1,12 @@
 """A model family: how its weights are recognised, and what is known of them without ComfyUI."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .published import Published, PublishedFile
+from .file_set import Join
+from .published import Published, PublishedFile, PublishedSet
 
 
 def no_config_file(weights: Path, config: Any) -> None:
@@ -15,6 +16,11 @@ def no_config_file(weights: Path, config: Any) -> None:
 def nothing(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
     """For a family whose files hold a network alone, or are converted to one."""
     return {}
+
+
+def no_part(names: Set[str]) -> bool:
+    """For a family that is published in one file."""
+    return False
 
 
 def sizes_alone(config: Any, checkpoint: Mapping[str, Any]) -> Any:
@@ -34,9 +40,10 @@ class Family:
     complete: its sizes with what the whole checkpoint says besides; raises CheckpointError where the network lacks a part.
     shapes: names and shapes of all tensors of these sizes.
     sensitive: prefixes of the tensors that keep their own format in an 8-bit network.
-    published, files: where its weights can be had, as a folder of parts or each model in one file.
+    published, files, sets: where its weights can be had, as a folder of parts, each model in one file, or in the files of a set.
     other_parts: what a checkpoint holds besides the network that a converted file keeps, under the names that it has there.
-    join: the tensors of files in one folder, by file name, as one state dict, for a family that is published in several files.
+    join, is_part: for a family that is published in several files: their tensors, by file name, as one state dict, and whether
+    tensors of these names are those of a file that only such a set has.
     check_config_file: raises CheckpointError for a configuration next to the weights that contradicts them.
     """
 
@@ -50,8 +57,10 @@ class Family:
     sensitive: tuple[str, ...] = ()
     published: Published | None = None
     files: tuple[PublishedFile, ...] = ()
+    sets: tuple[PublishedSet, ...] = ()
     other_parts: Callable[[Mapping[str, Any]], dict[str, Any]] = nothing
-    join: Callable[[Mapping[str, Mapping[str, Any]], str], dict[str, Any]] | None = None
+    join: Join | None = None
+    is_part: Callable[[Set[str]], bool] = no_part
     check_config_file: Callable[[Path, Any], None] = no_config_file
 
     @property

@@ -83,3 +83,26 @@ class PublishedFile:
             f"put {self.file} ({self.size}, {self.terms}) of {self.page} into models/checkpoints, or run `{COMMAND} {self.name}` in the "
             "folder of this pack, and press R"
         )
+
+
+@dataclass(frozen=True)
+class PublishedSet:
+    """A model in several files. name: what the download command calls it; folder: its folder in models/animate_anyone."""
+
+    name: str
+    repository: str
+    folder: str
+    files: tuple[str, ...]
+    size: str
+
+    @property
+    def page(self) -> str:
+        return f"{HUB}/{self.repository}"
+
+    def how_to_get(self) -> str:
+        """What to do without it, as the end of a sentence."""
+        *first, last = self.files
+        return (
+            f"put {', '.join(first)} and {last} ({self.size}) of {self.page} into models/animate_anyone/{self.folder}, or run "
+            f"`{COMMAND} {self.name}` in the folder of this pack, and press R"
+        )

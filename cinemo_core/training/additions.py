@@ -1,19 +1,17 @@
 """What a configuration may ask for by name beyond the paper: the one file of the trainer that imports nano's folder."""
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from ..models.cinemo.unet import CinemoUNet
+from .clips import Source
+from .config import Data
 from .nano.bag_of_words import bag_of_words
 from .nano.pass_through import hold_again, pass_through
 from .objective import RESIDUAL
-
-if TYPE_CHECKING:
-    from .clips import Source
-    from .config import Data
 
 
 class HeldWeights(NamedTuple):
@@ -35,13 +33,13 @@ def keep_pass_through(unet: CinemoUNet, prediction: str) -> bool:
     return hold_again(unet, subtract=prediction == RESIDUAL)
 
 
-# By the value of model.held_weights.
+# By the value of model.held_weights, which `config.Model` lists.
 HELD_WEIGHTS: Mapping[str, HeldWeights] = {"pass_through": HeldWeights(write_pass_through, keep_pass_through)}
-# By the value of text.initial_weights: what changes the initial weights of a text encoder made from scratch.
+# By the value of text.initial_weights, which `config.Text` lists: what changes the initial weights of a text encoder made from scratch.
 TEXT_WEIGHTS: Mapping[str, Callable[[Any, torch.Generator], None]] = {"bag_of_words": bag_of_words}
 
 
-def procedural_clips(data: "Data") -> "Source":
+def procedural_clips(data: Data) -> Source:
     """The source of data.source = "procedural"."""
     from .nano.procedural.source import ProceduralClips
 

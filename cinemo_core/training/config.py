@@ -19,7 +19,6 @@ from ..models.cinemo.config import CinemoConfig
 from ..models.clip_text.keys import CLIPTextConfig
 from ..models.sd_unet.config import NORM_GROUPS
 from ..motion.buckets import BUCKETS
-from .additions import HELD_WEIGHTS, TEXT_WEIGHTS
 from .lora import ATTENTIONS
 
 SCRATCH = "scratch"
@@ -87,7 +86,7 @@ class Model:
 
     vae: str = key(path=True)
     start: str = key(SCRATCH, path=True)
-    held_weights: str = key(NONE, choices=(NONE, *HELD_WEIGHTS))
+    held_weights: str = key(NONE, choices=(NONE, "pass_through"))
     text_encoder: str = key("", path=True)
     tokenizer: str = key("", path=True)
     vae_temporal_decoder: str = key("", path=True)
@@ -153,7 +152,7 @@ class Text:
     width: int = key(64, low=8)
     layers: int = key(2, low=1)
     heads: int = key(2, low=1)
-    initial_weights: str = key("random", choices=("random", *TEXT_WEIGHTS))
+    initial_weights: str = key("random", choices=("random", "bag_of_words"))
 
     def config(self) -> CLIPTextConfig:
         return CLIPTextConfig(

@@ -3,8 +3,9 @@
 from comfy_api.latest import io
 
 from ...cinemo_core.comfyui.cinemo.conditioning import Motion
-from ...cinemo_core.comfyui.cinemo.inversion import Inversion, Source, invert_video, show_on_node
+from ...cinemo_core.comfyui.cinemo.inversion import Inversion, Source, invert_video
 from ...cinemo_core.comfyui.pictures import ClipSize
+from ...cinemo_core.comfyui.progress import show_on_node
 from .. import inputs
 from . import inputs as own
 
@@ -83,7 +84,7 @@ class CinemoInvertVideo(io.ComfyNode):
         source, size = Source(images, latent, vae), ClipSize(width, height, frames, resize)
         motion, settings = Motion(motion_bucket, motion_id), Inversion(steps, cfg, measure)
         noise, clip, report = invert_video(model, positive, negative, source, size, motion, settings)
-        show_on_node(report, cls.hidden.unique_id)
+        show_on_node(report, cls.hidden)
         return io.NodeOutput(noise, clip, report)
 
 

@@ -2,8 +2,9 @@
 
 from comfy_api.latest import io
 
-from ...cinemo_core.comfyui.dynamicrafter.pictures import RECOMMENDED, Motion, Pictures, condition_clip
+from ...cinemo_core.comfyui.dynamicrafter.pictures import RECOMMENDED, Motion, Pictures, condition_clip, describe
 from ...cinemo_core.comfyui.pictures import ClipSize
+from ...cinemo_core.comfyui.progress import show_on_node
 from ...cinemo_core.models.dynamicrafter.tokens import RESAMPLED, RULES
 from .. import inputs
 from . import inputs as own
@@ -69,7 +70,13 @@ class CinemoDynamiCrafterConditioning(io.ComfyNode):
                 io.Latent.Output(
                     display_name="latent", tooltip="The image in every frame, or a fade between two. Sampling starts from noise alone."
                 ),
+                io.String.Output(
+                    display_name="report",
+                    tooltip="Which variant animates the image, the motion number that it reads, and what may go wrong. The node shows it "
+                    "too.",
+                ),
             ],
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
@@ -94,7 +101,9 @@ class CinemoDynamiCrafterConditioning(io.ComfyNode):
         pictures, size = Pictures(image, last_image, loop), ClipSize(width, height, frames, resize)
         motion, encoders = Motion(fps, frame_stride), (clip_vision, vae)
         positive, negative, samples = condition_clip(model, positive, negative, encoders, pictures, size, motion, image_tokens)
-        return io.NodeOutput(positive, negative, {"samples": samples})
+        report = describe(model, pictures, motion)
+        show_on_node(report, cls.hidden)
+        return io.NodeOutput(positive, negative, {"samples": samples}, report)
 
 
 NODES = [CinemoDynamiCrafterConditioning]

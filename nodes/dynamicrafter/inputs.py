@@ -45,7 +45,7 @@ def image_cfg():
     )
 
 
-def guidance_rescale():
+def guidance_rescale(advanced: bool = True):
     return io.Float.Input(
         "guidance_rescale",
         default=SAME,
@@ -54,7 +54,7 @@ def guidance_rescale():
         step=0.01,
         tooltip="How far the contrast that cfg adds is taken back, over the whole clip. -1: the authors' choice, which is 0.7, and 0 "
         "for the 256 model.",
-        advanced=True,
+        advanced=advanced or None,
     )
 
 

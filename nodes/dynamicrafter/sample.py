@@ -2,7 +2,7 @@
 
 from comfy_api.latest import io
 
-from ...cinemo_core.comfyui.dynamicrafter.guidance import Guidance, make_guider
+from ...cinemo_core.comfyui.dynamicrafter.guidance import Guidance, make_guider, with_rescale
 from ...cinemo_core.comfyui.dynamicrafter.sampling import (
     AUTO,
     REFERENCE,
@@ -108,6 +108,24 @@ class CinemoDynamiCrafterGuider(io.ComfyNode):
         return io.NodeOutput(make_guider(model, positive, negative, Guidance(cfg, image_cfg, guidance_rescale)))
 
 
+class CinemoDynamiCrafterRescaleGuidance(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="CinemoDynamiCrafterRescaleGuidance",
+            display_name="Cinemo DynamiCrafter Rescale Guidance",
+            category=own.CATEGORY,
+            description="The authors' rescale of the guidance for ComfyUI's own KSampler and guiders, as a patch of the model.",
+            search_aliases=["rescale cfg", "guidance rescale", "cfg", "patch", "dynamicrafter", "ksampler"],
+            inputs=[own.model(), own.guidance_rescale(advanced=False)],
+            outputs=[io.Model.Output(tooltip="The model with rescaled guidance, for KSampler, CFGGuider and others.")],
+        )
+
+    @classmethod
+    def execute(cls, model, guidance_rescale) -> io.NodeOutput:
+        return io.NodeOutput(with_rescale(model, guidance_rescale))
+
+
 class CinemoDynamiCrafterScheduler(io.ComfyNode):
     @classmethod
     def define_schema(cls):
@@ -156,4 +174,10 @@ class CinemoDynamiCrafterDDIM(io.ComfyNode):
         return io.NodeOutput(ReferenceDDIM(eta, reference_brightness))
 
 
-NODES = [CinemoDynamiCrafterKSampler, CinemoDynamiCrafterGuider, CinemoDynamiCrafterScheduler, CinemoDynamiCrafterDDIM]
+NODES = [
+    CinemoDynamiCrafterKSampler,
+    CinemoDynamiCrafterRescaleGuidance,
+    CinemoDynamiCrafterGuider,
+    CinemoDynamiCrafterScheduler,
+    CinemoDynamiCrafterDDIM,
+]

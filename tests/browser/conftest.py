@@ -11,7 +11,9 @@ import av
 import numpy as np
 import pytest
 from cinemo_pack.tests.workflows import WORKFLOWS
+from cinemo_pack.tests.workflows.animate_anyone_files import write_animate_anyone_files
 from cinemo_pack.tests.workflows.dynamicrafter_files import write_dynamicrafter_files
+from cinemo_pack.tests.workflows.pose_files import write_pose_files
 from cinemo_pack.tests.workflows.sd15_files import WIDE_BUNDLE, write_controlnet, write_lora, write_wide_bundle
 from cinemo_pack.tests.workflows.stock_files import write_stock_files
 from cinemo_pack.tools.browser import CHROMIUM, installed
@@ -68,6 +70,13 @@ def server(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     write_video(base / "input" / "video.mp4")
     with Server(comfyui, base, log=base / "comfyui.log") as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def animate_anyone_files(server: Server) -> None:
+    """The files that its workflows name, of small width, and poses."""
+    write_animate_anyone_files(server.base / "models")
+    write_pose_files(server.base / "input")
 
 
 @pytest.fixture(scope="session")

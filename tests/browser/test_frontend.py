@@ -28,6 +28,13 @@ TINY = {  # by the title of a node, or by its type
     "CinemoExtendVideo": {"segments": 2, "steps": 2},
     "CinemoMotionBucketFromVideo": {"width": 64, "height": 64, "frame_stride": 1},
     "CinemoMotionConditioning": {"width": 64, "height": 64, "frames": 3},
+    "CinemoAnimateAnyoneConditioning": {"width": 64, "height": 64},
+    "CinemoAnimateAnyoneSampler": {"steps": 2},
+    "CinemoPoseAlignment": {"width": 64, "height": 64},
+    "CinemoPoseAlignmentFromPictures": {"width": 64, "height": 64},
+    "CinemoPoseClip": {"width": 64, "height": 64, "frames": 3},
+    "CinemoAnimateAnyoneWindows": {"window": 2, "overlap": 1},
+    "Part of the video": {"length": 3},
     "CinemoDynamiCrafterConditioning": {"width": 64, "height": 64, "frames": 3},
     "CinemoDynamiCrafterKSampler": {"steps": 2},
     "CinemoDynamiCrafterScheduler": {"steps": 2},
@@ -177,7 +184,9 @@ def photograph(page, server, name, folder):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_workflow_opens_and_runs(open_page, server, stock_files, sd15_files, dynamicrafter_files, name, tmp_path, thumbnails):
+def test_the_workflow_opens_and_runs(
+    open_page, server, stock_files, sd15_files, dynamicrafter_files, animate_anyone_files, name, tmp_path, thumbnails
+):
     opened = open_page()
     page = opened.page
     page.evaluate(LOAD, read_workflow(name))

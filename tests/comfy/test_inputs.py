@@ -38,9 +38,7 @@ def run(node, *arguments, **inputs):
     return node.execute(*arguments, **inputs).args
 
 
-def test_from_picture_to_report(nano, picture, monkeypatch):
-    monkeypatch.setattr("cinemo_pack.nodes.cinemo.invert.show_on_node", lambda text, node_id: None)  # no browser is there
-    monkeypatch.setattr(CinemoInvertVideo, "hidden", type("Hidden", (), {"unique_id": "1"}))
+def test_from_picture_to_report(nano, picture):
     model, text, vae = nano
     with torch.inference_mode():
         positive, negative, still = run(CinemoMotionConditioning, text, text, vae, picture, SIDE, SIDE, FRAMES, 9, "cover", -1.0)

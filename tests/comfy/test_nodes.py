@@ -14,12 +14,21 @@ DESIGN = {
     "CinemoModelLoader": ["MODEL"],
     "CinemoBundleLoader": ["MODEL", "CLIP", "VAE"],
     "CinemoDynamiCrafterLoader": ["MODEL", "CLIP", "VAE", "CLIP_VISION", "STRING"],
-    "CinemoDynamiCrafterConditioning": ["CONDITIONING", "CONDITIONING", "LATENT"],
+    "CinemoDynamiCrafterConditioning": ["CONDITIONING", "CONDITIONING", "LATENT", "STRING"],
     "CinemoDynamiCrafterKSampler": ["LATENT"],
     "CinemoDynamiCrafterGuider": ["GUIDER"],
+    "CinemoDynamiCrafterRescaleGuidance": ["MODEL"],
     "CinemoDynamiCrafterScheduler": ["SIGMAS"],
     "CinemoDynamiCrafterDDIM": ["SAMPLER"],
     "CinemoToonCrafterDecode": ["IMAGE"],
+    "CinemoAnimateAnyoneLoader": ["MODEL"],
+    "CinemoAnimateAnyonePartsLoader": ["MODEL"],
+    "CinemoAnimateAnyoneConditioning": ["CONDITIONING", "CONDITIONING", "LATENT"],
+    "CinemoAnimateAnyoneWindows": ["MODEL"],
+    "CinemoAnimateAnyoneReferenceLoRA": ["MODEL"],
+    "CinemoAnimateAnyoneSampler": ["SAMPLER", "SIGMAS"],
+    "CinemoAnimateAnyoneNoise": ["NOISE"],
+    "CinemoAnimateAnyoneInterpolate": ["LATENT"],
     "CinemoMotionConditioning": ["CONDITIONING", "CONDITIONING", "LATENT"],
     "CinemoDCTInitNoise": ["NOISE", "MODEL"],
     "CinemoInvertVideo": ["NOISE", "LATENT", "STRING"],
@@ -30,11 +39,16 @@ DESIGN = {
     "CinemoExtendVideo": ["LATENT", "STRING"],
     "CinemoVideoDecode": ["IMAGE"],
     "CinemoDetailTransfer": ["IMAGE", "MASK"],
+    "CinemoPoseAlignment": ["IMAGE", "POSE_KEYPOINT", "STRING"],
+    "CinemoPoseAlignmentFromPictures": ["IMAGE", "STRING"],
+    "CinemoPoseClip": ["IMAGE", "POSE_KEYPOINT"],
     "CinemoMotionBucketFromVideo": ["INT", "FLOAT", "IMAGE", "STRING"],
     "CinemoMotionReport": ["IMAGE", "STRING"],
 }
 
-FOLDERS = {"dynamicrafter": "Cinemo/DynamiCrafter", "animate_anyone": "Cinemo/Animate Anyone"}  # of the menu, by folder of nodes/
+FILES = ("model_name", "bundle", "checkpoint", "lora_name", "denoising_unet", "reference_unet", "pose_guider")  # whose lists may be empty
+# Of the menu, by folder or file of nodes/.
+FOLDERS = {"dynamicrafter": "Cinemo/DynamiCrafter", "animate_anyone": "Cinemo/Animate Anyone", "pose": "Cinemo/Pose"}
 
 
 def test_the_list_of_nodes():
@@ -45,7 +59,7 @@ def test_the_list_of_nodes():
 @pytest.mark.parametrize("node", NODES, ids=lambda node: node.__name__)
 def test_schema_against_execute(node, model_folders):
     schema = node.GET_SCHEMA()
-    assert schema.category == FOLDERS.get(node.__module__.split(".")[-2], "Cinemo")
+    assert schema.category == next((FOLDERS[part] for part in node.__module__.split(".") if part in FOLDERS), "Cinemo")
     assert schema.node_id == node.__name__ and schema.display_name.startswith("Cinemo ")
     parameters = list(inspect.signature(node.execute).parameters.values())
     assert [p.name for p in parameters] == [i.id for i in schema.inputs]
@@ -66,7 +80,7 @@ def test_defaults_lie_in_range(node, model_folders):
     for item in node.GET_SCHEMA().inputs:
         if item.io_type in ("INT", "FLOAT"):
             assert item.min <= item.default <= item.max, item.id
-        if item.io_type == "COMBO" and item.id not in ("model_name", "bundle", "checkpoint"):
+        if item.io_type == "COMBO" and item.id not in FILES:
             assert item.default in item.options, item.id
 
 
@@ -78,12 +92,14 @@ def test_defaults_lie_in_range(node, model_folders):
             "DynamiCrafter",
             {"sampler_name": "dynamicrafter_ddim", "scheduler": "dynamicrafter_ddim", "eta": 1.0, "width": 512, "height": 320},
         ),
+        ("Animate Anyone", {"width": 512, "height": 768, "resize": "stretch", "window": 24, "overlap": 4, "betas": "auto"}),
     ],
 )
 def test_defaults_are_the_authors(family, authors):
-    own = [node for node in NODES if ("DynamiCrafter" in node.__name__) == (family == "DynamiCrafter")]
-    inputs = {i.id: i for node in own for i in node.GET_SCHEMA().inputs}
-    authors |= {"steps": 50, "cfg": 7.5, "frames": 16}
+    place = "Cinemo" if family == "Cinemo" else f"Cinemo/{family}"  # in the menu
+    own = [schema for schema in (node.GET_SCHEMA() for node in NODES) if schema.category == place]
+    inputs = {i.id: i for schema in own for i in schema.inputs}
+    authors |= {} if family == "Animate Anyone" else {"steps": 50, "cfg": 7.5, "frames": 16}
     assert {name: inputs[name].default for name in authors} == authors
 
 

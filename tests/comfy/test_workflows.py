@@ -6,6 +6,7 @@ import re
 from itertools import combinations
 
 import pytest
+from cinemo_pack.cinemo_core.models.animate_anyone.published import PUBLISHED
 from cinemo_pack.tests.workflows import (
     BYPASSED,
     NAMES,
@@ -37,6 +38,7 @@ SINGLE_FILES = {
     "vae/diffusion_pytorch_model.bin": "vae",
 }
 DYNAMICRAFTER = "https://huggingface.co/Doubiiu/"
+ANIMATE_ANYONE = "https://huggingface.co/patrolli/AnimateAnyone"
 # Files of others that a workflow names, and the folder for each.
 CONTROLNETS = "https://huggingface.co/comfyanonymous/ControlNet-v1-1_fp16_safetensors/resolve/main/"
 STABLE_DIFFUSION = "https://huggingface.co/Comfy-Org/stable-diffusion-v1-5-archive/resolve/main/"
@@ -50,6 +52,16 @@ OTHERS = {
     SVD + "/resolve/main/svd_xt.safetensors": "checkpoints",
     CONTROLNETS + "control_v11p_sd15_canny_fp16.safetensors": "controlnet",
     STABLE_DIFFUSION + "v1-5-pruned-emaonly-fp16.safetensors": "checkpoints",
+    "https://huggingface.co/lambdalabs/sd-image-variations-diffusers/resolve/main/image_encoder/pytorch_model.bin": "clip_vision",
+    "https://huggingface.co/stabilityai/sd-vae-ft-mse-original/resolve/main/vae-ft-mse-840000-ema-pruned.safetensors": "vae",
+    **{
+        f"{ANIMATE_ANYONE}/resolve/main/{name}.pth": folder
+        for folder, names in {
+            "diffusion_models": ("denoising_unet", "motion_module", "reference_unet"),
+            "controlnet": ("pose_guider",),
+        }.items()
+        for name in names
+    },
     **{
         f"{DYNAMICRAFTER}{name}/resolve/main/model.ckpt": "checkpoints"
         for name in ("DynamiCrafter_512", "DynamiCrafter_512_Interp", "ToonCrafter")
@@ -63,16 +75,19 @@ BUNDLE_FILES = {
 }
 
 SINGLE_FILE_LOADERS = (
+    "CinemoAnimateAnyonePartsLoader",
+    "CLIPVisionLoader",
     "CinemoDynamiCrafterLoader",
     "CinemoModelLoader",
     "CLIPLoader",
     "VAELoader",
     "ControlNetLoader",
     "CheckpointLoaderSimple",
-    "CLIPVisionLoader",
     "ImageOnlyCheckpointLoader",
     "UNETLoader",
 )
+
+FOLDER_LOADERS = ("CinemoBundleLoader", "CinemoAnimateAnyoneLoader")
 
 every_workflow = pytest.mark.parametrize("name", NAMES)
 
@@ -172,12 +187,17 @@ def test_people_learn_how_to_use_it(name):
     notes = [node["widgets_values"][0] for node in workflow["nodes"] if node["type"] in VIRTUAL]
     assert len(notes) == 2 and all(len(note) > 200 for note in notes)
     titles = {node.get("title") for node in workflow["nodes"]}
-    prompts = set() if name in ("calmer", "dctinit_svd") else {"Prompt", "Negative prompt"}  # those two take no text
-    assert {"How to use it", "Files that it needs"} | prompts <= titles
+    assert {"How to use it", "Files that it needs"} <= titles
+    given = {"Character"} if "(Animate Anyone)" in TITLES[name] else {"Prompt", "Negative prompt"}
+    given = set() if name in ("calmer", "dctinit_svd") else given  # they take no text
+    assert given <= titles
     assert [group["title"][:2] for group in workflow["groups"][1:]] == [f"{i} " for i in range(1, len(workflow["groups"]))]
     for note in notes:
         for link in re.findall(r"\]\((.*?)\)", note):
-            assert link.startswith((REPOSITORY, "https://huggingface.co/maxin-cn/Cinemo/", DYNAMICRAFTER)) or link in PAGES | OTHERS.keys()
+            assert (
+                link.startswith((REPOSITORY, "https://huggingface.co/maxin-cn/Cinemo/", DYNAMICRAFTER, ANIMATE_ANYONE))
+                or link in PAGES | OTHERS.keys()
+            )
 
 
 @every_workflow
@@ -185,7 +205,7 @@ def test_the_files_named_are_published_and_their_loaders_find_them(name):
     cinemos = 0
     for node in real_nodes(read_workflow(name)):
         listed = node["properties"].get("models", [])
-        assert bool(listed) == (node["type"] in SINGLE_FILE_LOADERS or node["type"] == "CinemoBundleLoader"), node["type"]
+        assert bool(listed) == (node["type"] in (*SINGLE_FILE_LOADERS, *FOLDER_LOADERS)), node["type"]
         for entry in listed:
             path = entry["url"].removeprefix(REPOSITORY)
             cinemos += path != entry["url"]
@@ -194,9 +214,13 @@ def test_the_files_named_are_published_and_their_loaders_find_them(name):
                 assert (SINGLE_FILES | OTHERS)[path] == entry["directory"]
                 assert entry["name"] in node["widgets_values"]
                 assert entry["name"].rpartition(".")[2] == path.rpartition(".")[2]
-            else:
+            elif node["type"] == "CinemoBundleLoader":
                 assert path in BUNDLE_FILES
                 assert f"{entry['directory']}/{entry['name']}" == f"diffusers/{PUBLISHED_BUNDLE}/{path}"
+            else:
+                (published,) = (one for one in PUBLISHED if one.folder == node["widgets_values"][0])
+                assert path.removeprefix(f"{published.page}/resolve/main/") == entry["name"] in published.files
+                assert entry["directory"] == f"animate_anyone/{published.folder}"
     assert cinemos == (3 if "(Cinemo)" in TITLES[name] else 0)
 
 
@@ -226,7 +250,7 @@ def test_detail_transfer_waits_for_a_large_picture():
 
 def test_no_node_is_bypassed_elsewhere():
     bypassed = [name for name in NAMES if any(node["mode"] == BYPASSED for node in read_workflow(name)["nodes"])]
-    assert bypassed == ["custom_sampling", "video_editing"]
+    assert bypassed == ["animate_anyone_custom_sampling", "custom_sampling", "video_editing"]
 
 
 def test_a_muted_node_is_refused():

@@ -18,6 +18,7 @@ NODES = {
     "CinemoDynamiCrafterConditioning",
     "CinemoDynamiCrafterDDIM",
     "CinemoDynamiCrafterGuider",
+    "CinemoDynamiCrafterRescaleGuidance",
     "CinemoDynamiCrafterKSampler",
     "CinemoDynamiCrafterLoader",
     "CinemoDynamiCrafterScheduler",

@@ -26,7 +26,9 @@ from cinemo_pack.tests.workflows import (
     to_prompt,
     widget_order,
 )
+from cinemo_pack.tests.workflows.animate_anyone_files import REFERENCE_LORA, write_animate_anyone_files
 from cinemo_pack.tests.workflows.dynamicrafter_files import write_dynamicrafter_files
+from cinemo_pack.tests.workflows.pose_files import write_pose_files
 from cinemo_pack.tests.workflows.sd15_files import WIDE_BUNDLE, write_controlnet, write_lora, write_sd15_checkpoint, write_wide_bundle
 from cinemo_pack.tests.workflows.small import FRAMES, HEIGHT, SECOND, SEGMENTS, WIDTH, shrink
 from cinemo_pack.tests.workflows.stock_files import write_stock_files
@@ -74,6 +76,12 @@ def change(graph: dict, kind: str, **values) -> dict:
     return graph | {node: graph[node] | {"inputs": graph[node]["inputs"] | values}}
 
 
+def change_titled(graph: dict, title: str, **values) -> dict:
+    """The graph with other values in its node of this title."""
+    (node,) = (node for node, entry in graph.items() if entry.get("_meta", {}).get("title") == title)
+    return graph | {node: graph[node] | {"inputs": graph[node]["inputs"] | values}}
+
+
 def video_of(graph: dict) -> str:
     """Id of the node that saves the video of the frames that are also saved as images."""
     frames = graph[frames_node(graph)]["inputs"]["images"]
@@ -108,7 +116,8 @@ def first_image(graph: dict) -> list:
 
 # The temporal decoder is one node's business: two workflows, a clip and a longer one, show it.
 CINEMO = [name for name in NAMES if "(Cinemo)" in TITLES[name]]
-DYNAMICRAFTER = [name for name in NAMES if name not in (*CINEMO, *VALIDATED_ONLY, "calmer")]
+ANIMATE_ANYONE = [name for name in NAMES if "(Animate Anyone)" in TITLES[name]]
+DYNAMICRAFTER = [name for name in NAMES if name not in (*CINEMO, *ANIMATE_ANYONE, *VALIDATED_ONLY, "calmer")]
 RUNS = [*((name, "image") for name in CINEMO), ("image_to_video", "auto"), ("extend_video", "auto")]
 
 
@@ -137,6 +146,13 @@ def test_the_workflow_makes_a_video(client, workflow, name, decoder, picture, vi
 
 
 @pytest.fixture(scope="module")
+def animate_anyone_files(server: Server) -> None:
+    """The files that its workflows name, of small width, and poses."""
+    write_animate_anyone_files(server.base / "models")
+    write_pose_files(server.base / "input")
+
+
+@pytest.fixture(scope="module")
 def dynamicrafter_files(server: Server) -> None:
     """The checkpoints that its workflows name, of small width."""
     write_dynamicrafter_files(server.base / "models")
@@ -158,6 +174,49 @@ def test_a_dynamicrafter_workflow_makes_a_video(client, workflow, name, picture,
         other = "last.png" if graph[node]["inputs"]["image"] == "picture.png" else "picture.png"
         changed = graph | {node: graph[node] | {"inputs": graph[node]["inputs"] | {"image": other}}}
         assert abs(images(client, client.run(changed)[frames_node(graph)]) - frames).mean() > SEEN
+
+
+@pytest.mark.parametrize("name", ANIMATE_ANYONE)
+def test_an_animate_anyone_workflow_makes_a_video(client, workflow, name, picture, video, animate_anyone_files):
+    """Character and poses are seen: others give another clip of the same noise."""
+    graph = shrink(workflow(name), "image")
+    outputs = client.run(graph)
+    frames = images(client, outputs[frames_node(graph)])
+    interpolated = name == "animate_anyone_custom_sampling"
+    assert frames.shape == (2 * FRAMES - 1 if interpolated else FRAMES, HEIGHT, WIDTH, 3)
+    assert (frames.std(axis=(1, 2, 3)) > 1).all(), "a frame is of one colour"
+    (saved,) = outputs[video_of(graph)]["images"]
+    with av.open(io.BytesIO(client.fetch(saved))) as container:
+        assert len(list(container.decode(video=0))) == len(frames)
+        rates = {"animate_anyone_custom_sampling": 60, "animate_anyone_character": 12}
+        assert container.streams.video[0].average_rate == rates.get(name, SECOND)
+    poses = ("Motion", {"motion": "walk"}) if name == "animate_anyone_character" else ("Part of the video", {"batch_index": 3})
+    for title, values in (("Character", {"image": "last.png"}), poses):
+        assert abs(frames_of(client, change_titled(graph, title, **values)) - frames).mean() > SEEN, title
+
+
+def test_the_dance_follows_the_pose_of_the_character(client, workflow, picture, video, animate_anyone_files):
+    """Another place of the reference's figure, the video's first frame, gives another clip."""
+    graph = shrink(workflow("animate_anyone_dance"), "image")
+    frames = frames_of(client, graph)
+    first = {"first": {"class_type": "ImageFromBatch", "inputs": {"image": ["8", 0], "batch_index": 0, "length": 1}}}
+    assert abs(frames_of(client, change_titled(graph | first, "Fit the poses", reference_pose=["first", 0])) - frames).mean() > SEEN
+
+
+def test_windows_count_and_a_lora_on_reference_net_too(client, workflow, picture, video, animate_anyone_files):
+    """Without windows, and with the optional LoRA, the clip is another; at strength 0 the LoRA changes nothing."""
+    graph = shrink(workflow("animate_anyone_long_clip"), "image")
+    (windows,) = nodes_of(graph, "CinemoAnimateAnyoneWindows")
+    whole = change(graph, "KSampler", model=graph[windows]["inputs"]["model"])
+    frames = frames_of(client, whole)
+    assert abs(frames_of(client, graph) - frames).mean() > SEEN
+    patched = whole | {"lora": {"class_type": "CinemoAnimateAnyoneReferenceLoRA", "inputs": {"lora_name": REFERENCE_LORA}}}
+    patched["lora"]["inputs"]["model"] = graph[windows]["inputs"]["model"]
+    patched = change(patched, "CinemoAnimateAnyoneConditioning", model=["lora", 0])
+    for strength, changes in ((0.0, False), (1.0, True)):
+        assert (
+            abs(frames_of(client, change(patched, "CinemoAnimateAnyoneReferenceLoRA", strength=strength)) - frames).mean() > SEEN
+        ) == changes
 
 
 def test_a_clip_comes_out_calmer(client, workflow, video):

@@ -33,9 +33,14 @@ TITLES = {
     "video_editing": "Edit a video (Cinemo)",
     "video_to_video": "Change a video (Cinemo)",
     "dynamicrafter_image_to_video": "Animate an image (DynamiCrafter)",
+    "dynamicrafter_stock_ksampler": "Animate with KSampler (DynamiCrafter)",
     "dynamicrafter_first_and_last_frame": "First and last frame (DynamiCrafter)",
     "dynamicrafter_loop": "Make a loop (DynamiCrafter)",
     "dynamicrafter_custom_sampling": "Custom sampling (DynamiCrafter)",
+    "animate_anyone_character": "Animate a character (Animate Anyone)",
+    "animate_anyone_dance": "Dance from a video (Animate Anyone)",
+    "animate_anyone_custom_sampling": "Custom sampling (Animate Anyone)",
+    "animate_anyone_long_clip": "Animate a character, long clip (Animate Anyone)",
     "tooncrafter": "Connect two drawings (ToonCrafter)",
     "calmer": "Make a clip calmer (any model)",
     "dctinit_svd": "DCTInit noise (SVD)",
@@ -48,8 +53,18 @@ PUBLISHED_BUNDLE = "Cinemo"  # the folder's name that the notes of the workflows
 NANO_BUNDLE = included.NAME
 ACTIVE, BYPASSED = 0, 4  # a node's `mode`
 VIRTUAL = {"MarkdownNote", "Note"}  # nodes that only the frontend knows
-SOCKETS = {"MODEL", "CLIP", "CLIP_VISION", "VAE", "CONDITIONING", "LATENT", "IMAGE", "NOISE"}  # input types without a widget
-SOCKETS |= {"COMFY_MATCHTYPE_V3"}
+SOCKETS = {
+    "MODEL",
+    "CLIP",
+    "CLIP_VISION",
+    "VAE",
+    "CONDITIONING",
+    "LATENT",
+    "IMAGE",
+    "NOISE",
+    "POSE_KEYPOINT",
+    "COMFY_MATCHTYPE_V3",
+}  # input types without a widget
 EXTRA = None  # a value that the frontend keeps after a widget's and does not send: what to do with a seed, the upload button
 
 # Widgets of the stock nodes in the frontend's order, which is the order of their inputs.

@@ -18,7 +18,7 @@ from cinemo_pack.tests.comfy.toolbox.files import (
     draw_lora,
     kohya,
     kohya_text,
-    sd15_weights,
+    sd_weights,
     weights_of,
 )
 from cinemo_pack.tests.workflows.stock_files import CLIP_L, IMAGE_VAE
@@ -50,7 +50,7 @@ def write_wide_bundle(folder: Path) -> None:
 def write_sd15_checkpoint(models: Path) -> Path:
     with _sizes(REAL_WIDTH, CLIP_L):
         parts = {
-            "model.diffusion_model": sd15_weights(REAL_WIDTH),
+            "model.diffusion_model": sd_weights(REAL_WIDTH),
             "cond_stage_model.transformer": drawn.text_weights(),
             "first_stage_model": drawn.vae_weights(IMAGE_VAE),
         }

@@ -1,9 +1,17 @@
 """The workflows at the size of tests: a small picture, few frames, few steps."""
 
+from .pose_files import POSE, POSES
 from .sd15_files import WIDE_BUNDLE
 
 WIDTH, HEIGHT, FRAMES, STEPS = 96, 64, 5, 3
-SAMPLERS = ("KSampler", "CinemoResidualKSampler", "CinemoDDIMScheduler", "CinemoDynamiCrafterKSampler", "CinemoDynamiCrafterScheduler")
+SAMPLERS = (
+    "KSampler",
+    "CinemoResidualKSampler",
+    "CinemoDDIMScheduler",
+    "CinemoDynamiCrafterKSampler",
+    "CinemoDynamiCrafterScheduler",
+    "CinemoAnimateAnyoneSampler",
+)
 SEGMENTS = 2  # of the extended video
 SECOND = 25  # frames per second of the video to work on
 
@@ -21,6 +29,16 @@ def shrink(graph: dict, decoder: str) -> dict:
         "First frame": {"image": "picture.png"},
         "LoadImage": {"image": "picture.png"},
         "Without the last frame": {"length": FRAMES - 1},
+        "LoadVideo": {"file": "video.mp4"},
+        "Character": {"image": "picture.png"},
+        "CinemoAnimateAnyoneConditioning": {"width": WIDTH, "height": HEIGHT},
+        "CinemoPoseAlignment": {"width": WIDTH, "height": HEIGHT},
+        "CinemoPoseAlignmentFromPictures": {"width": WIDTH, "height": HEIGHT},
+        "CinemoPoseClip": {"width": WIDTH, "height": HEIGHT, "frames": FRAMES},
+        "Pose of the character": {"image": POSE},
+        "Video of poses": {"file": POSES},
+        "CinemoAnimateAnyoneWindows": {"window": 3, "overlap": 1},
+        "Part of the video": {"length": FRAMES},
         "CinemoDynamiCrafterConditioning": {"width": WIDTH, "height": HEIGHT, "frames": FRAMES},
         "CinemoExtendVideo": {"segments": SEGMENTS, "steps": STEPS},
         "CinemoMotionBucketFromVideo": {"width": WIDTH, "height": HEIGHT, "frame_stride": 1},

@@ -1,5 +1,6 @@
 """From a reference picture and pictures of poses to the conditioning of a clip."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -39,6 +40,8 @@ def condition_figure(
     frames = check_poses(poses, model.model.diffusion_model.config.pose_guiders)
     check_video_size(size.width, size.height, frames)
     check_image(image)
+    if image.shape[0] > 1:
+        logging.info("The reference is a batch of %d pictures; Animate Anyone takes the first.", image.shape[0])
     if size.resize not in RESIZES:
         raise InputError(f"The resize mode is {size.resize!r}; choose one of {', '.join(RESIZES)}.")
 

@@ -1,52 +1,51 @@
-"""Which Animate Anyone checkpoints there are, and loading one: the folder of a published set, or one file made of it."""
+"""Loading an Animate Anyone MODEL: from the folder of a set, from one file made of it, or from files chosen one by one."""
 
-from pathlib import Path
+from dataclasses import dataclass
 
-import folder_paths
-
-from ...errors import CheckpointError
-from ...files.folder import weights_in
-from ...files.walk import folders_in
 from ...models.animate_anyone.family import ANIMATE_ANYONE
-from ...models.animate_anyone.schedule import LINEAR
-from .. import files
+from ...models.animate_anyone.schedule import LINEAR, SCALED_LINEAR
 from ..loading import load_unet
+from . import choices
 from .sampling import set_betas
 
-SETS = "animate_anyone"  # the model folder; each folder in it is a set
-FILES = ("diffusion_models", "checkpoints")
+AUTO = "auto"
+MUSEPOSE_POSITIONS = 128  # of its motion modules, which no other published set has
 
 
-def checkpoints() -> dict[str, Path]:
-    """Folders with weights in models/animate_anyone, and single files of the family among the other models, by relative name."""
-    found: dict[str, Path] = {}
-    for root in roots():
-        for folder in folders_in(root):
-            if weights_in(folder):
-                found.setdefault(folder.name, folder)
-    return found | {name: path for name, path in files.weights_of(ANIMATE_ANYONE, *FILES).items() if name not in found}
+@dataclass(frozen=True)
+class Parts:
+    """Names of a set's files. motion_module and second_pose_guider: `choices.NONE` where the set has none."""
+
+    denoising_unet: str
+    motion_module: str
+    reference_unet: str
+    pose_guider: str
+    second_pose_guider: str = choices.NONE
 
 
-def roots() -> list[Path]:
-    """models/animate_anyone, and what extra_model_paths.yaml adds to it."""
-    own = Path(folder_paths.models_dir, SETS)
-    added = [Path(path) for path in folder_paths.folder_names_and_paths.get(SETS, ([], set()))[0]]
-    return [own, *(path for path in added if path != own)]
-
-
-def checkpoint_choices() -> list[str]:
-    return sorted(checkpoints())
-
-
-def load_checkpoint(name: str, weight_dtype: str = "default", betas: str = LINEAR):
-    """The MODEL of the checkpoint of this name, with ReferenceNet and Pose Guider.
+def load_checkpoint(name: str, weight_dtype: str = "default", betas: str = AUTO):
+    """The MODEL of the set or file of this name, with ReferenceNet and Pose Guider.
 
     Raises CheckpointError, before a model is made, where there is none, where a part of the set is missing or does not fit the others.
     """
-    path = checkpoints().get(name)
-    if path is None:
-        raise CheckpointError(
-            f"There is no Animate Anyone checkpoint {name}; put the files of a set (denoising_unet, motion_module, reference_unet and "
-            f"pose_guider) into a folder of models/{SETS}, and press R."
-        )
-    return set_betas(load_unet(str(path), weight_dtype, ANIMATE_ANYONE), betas)
+    return with_betas(load_unet(choices.resolve_checkpoint(name), weight_dtype, ANIMATE_ANYONE), betas)
+
+
+def load_parts(names: Parts, weight_dtype: str = "default", betas: str = AUTO):
+    """The same of files that are chosen one by one. Raises CheckpointError as `load_checkpoint` does."""
+    chosen = [
+        ("denoising_unet", names.denoising_unet),
+        ("motion_module", names.motion_module),
+        ("reference_unet", names.reference_unet),
+        ("pose_guider", names.pose_guider),
+        ("pose_guider", names.second_pose_guider),
+    ]
+    paths = tuple(choices.resolve_part(part, name) for part, name in chosen if name != choices.NONE)
+    return with_betas(load_unet(paths, weight_dtype, ANIMATE_ANYONE), betas)
+
+
+def with_betas(model, betas: str):
+    """A copy of the MODEL with these betas; `AUTO` takes those that its publisher samples with."""
+    if betas == AUTO:
+        betas = SCALED_LINEAR if model.model.diffusion_model.config.positions == MUSEPOSE_POSITIONS else LINEAR
+    return set_betas(model, betas)

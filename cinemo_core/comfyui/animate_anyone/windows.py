@@ -9,6 +9,9 @@ from ...models.animate_anyone.windows import check_windows, looped_windows, open
 from ..description import check_model
 from .model import AnimateAnyoneSupported
 
+OPEN, LOOP = "open", "loop"
+MODES = (OPEN, LOOP)
+
 
 @dataclass(frozen=True)
 class Windows:

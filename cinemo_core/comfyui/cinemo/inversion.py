@@ -140,13 +140,6 @@ def round_trip_error(
     return relative_error(found["samples"], motion)
 
 
-def show_on_node(text: str, node_id: str) -> None:
-    """Print a text on a node in the browser, under its widgets."""
-    from server import PromptServer  # not at module level: it brings the whole web server
-
-    PromptServer.instance.send_progress_text(text, node_id)
-
-
 def read_source(source: Source, size: ClipSize) -> torch.Tensor:
     """The clip to invert as unscaled latents [frames, 4, h, w], from whichever of images and latent is there."""
     images, latent = source.images, source.latent

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-import comfy.model_patcher
 import comfy.samplers
 import torch
 
@@ -11,6 +10,7 @@ from ...models.dynamicrafter.guidance import guide_text_and_image, rescale
 from ..description import check_model
 from .conditioning import attach_image, image_of
 from .model import DynamiCrafterSupported
+from .model_sampling import rescaled_sampling
 
 SAME = -1.0  # for a scale: that of the text; for the rescale: that of the variant
 
@@ -19,7 +19,8 @@ SAME = -1.0  # for a scale: that of the text; for the rescale: that of the varia
 class Guidance:
     """text: how strictly the prompt is followed. image: how strictly the image is, SAME for one scale for both.
 
-    rescale: how much of the spread of the guided output is brought back to that of the conditional one, SAME for the variant's own.
+    rescale: how much of the spread of the guided output is brought back to that of the conditional one, SAME for what the model has: that
+    of `with_rescale`, or the variant's own.
     """
 
     text: float = 7.5
@@ -32,8 +33,12 @@ class Guidance:
             raise InputError(
                 f"The guidance scales are {self.text} (text) and {self.image} (image); choose 0 or more, or {SAME:g} for one scale."
             )
-        if self.rescale != SAME and not 0 <= self.rescale <= 1:
-            raise InputError(f"The guidance rescale is {self.rescale}; choose 0 to 1, or {SAME:g} for the model's own.")
+        check_rescale(self.rescale)
+
+
+def check_rescale(factor: float) -> None:
+    if factor != SAME and not 0 <= factor <= 1:
+        raise InputError(f"The guidance rescale is {factor}; choose 0 to 1, or {SAME:g} for the model's own.")
 
 
 class RescaleToConditional:
@@ -46,8 +51,28 @@ class RescaleToConditional:
         self.factor = factor
 
     def __call__(self, args: dict) -> torch.Tensor:
-        zero = args["model"].model_sampling.denoised_of_zero(args["sigma"], args["input"])
+        if not self.factor:
+            return args["denoised"]
+        zero = rescaled_sampling(args["model"].model_sampling).denoised_of_zero(args["sigma"], args["input"])
         return zero - rescale(zero - args["denoised"], zero - args["cond_denoised"], self.factor)
+
+
+def functions_of(model) -> list:
+    return model.model_options.get("sampler_post_cfg_function", [])
+
+
+def with_rescale(model, factor: float):
+    """A clone of a MODEL whose guidance is rescaled in every sampler, first of what is done to it; an earlier rescale is replaced.
+
+    factor: 0 (not at all) to 1, SAME for the variant's own. Raises InputError for another number, and for another family's model.
+    """
+    check_model(model, DynamiCrafterSupported)
+    check_rescale(factor)
+    factor = model.get_model_object("variant").rescale if factor == SAME else factor
+    model = model.clone()
+    others = [function for function in functions_of(model) if not isinstance(function, RescaleToConditional)]
+    model.model_options["sampler_post_cfg_function"] = [RescaleToConditional(factor), *others]
+    return model
 
 
 class DynamiCrafterGuider(comfy.samplers.CFGGuider):
@@ -56,11 +81,8 @@ class DynamiCrafterGuider(comfy.samplers.CFGGuider):
     def set_guidance(self, guidance: Guidance) -> None:
         self.guidance = guidance
         self.set_cfg(guidance.text)
-        factor = self.model_patcher.get_model_object("variant").rescale if guidance.rescale == SAME else guidance.rescale
-        if factor:
-            self.model_options = comfy.model_patcher.create_model_options_clone(self.model_patcher.model_options)
-            functions = self.model_options.get("sampler_post_cfg_function", [])
-            self.model_options["sampler_post_cfg_function"] = [RescaleToConditional(factor), *functions]
+        if guidance.rescale != SAME or not any(isinstance(function, RescaleToConditional) for function in functions_of(self.model_patcher)):
+            self.model_options = with_rescale(self.model_patcher, guidance.rescale).model_options
 
     def set_conds(self, positive, negative) -> None:
         conds = {"positive": positive, "negative": negative}

@@ -8,6 +8,7 @@ import logging
 from functools import partial
 
 import comfy.conds
+import comfy.controlnet
 import comfy.ldm.modules.attention
 import comfy.model_base
 import comfy.patcher_extension
@@ -73,6 +74,7 @@ class DynamiCrafterModel(comfy.model_base.BaseModel):
             )
         check_clip_latent(kwargs["noise"], DYNAMICRAFTER.name, DynamiCrafterSupported.conditioner)
         check_image_condition(image, kwargs["noise"].shape)
+        check_control(kwargs.get("control"))
         out = super().extra_conds(**kwargs)
         set_text(out, kwargs.get("cross_attn"), image.frames, self.model_config.unet_config["context_dim"], DynamiCrafterSupported)
         device = kwargs["device"]
@@ -115,6 +117,17 @@ class DynamiCrafterModel(comfy.model_base.BaseModel):
         """The last thing that ComfyUI does with a clip that any sampler has finished. Raises SamplingError if it holds no numbers."""
         check_sampled(self, latent)
         return super().process_latent_out(latent)
+
+
+def check_control(control) -> None:
+    """Raise ConditioningError for a ControlNet of the kind that is built from the weights of the UNet that it steers."""
+    while control is not None:
+        if isinstance(control, comfy.controlnet.ControlLora):
+            raise ConditioningError(
+                "The conditioning has a Control-LoRA, which takes its first convolution from the model; DynamiCrafter's reads an image "
+                "next to the noise and does not fit. Use a whole ControlNet of Stable Diffusion 2.1."
+            )
+        control = control.previous_controlnet
 
 
 class DynamiCrafterSupported(FamilyDescription, comfy.supported_models.SD20):

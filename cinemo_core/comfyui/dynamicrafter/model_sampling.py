@@ -3,6 +3,7 @@
 import comfy.model_sampling
 import torch
 
+from ...errors import InputError
 from ...models.dynamicrafter.ddim import Level
 from ...models.dynamicrafter.schedule import Schedule
 
@@ -70,3 +71,13 @@ class DynamiCrafterSampling(comfy.model_sampling.ModelSamplingDiscrete):
         ratio = sigma / own
         correction = (1 + true**2) / (1 + (true * ratio) ** 2)
         return (comfy.model_sampling.reshape_sigma(value, ndim) for value in (found, ratio, correction))
+
+
+def rescaled_sampling(sampling) -> DynamiCrafterSampling:
+    """Raise InputError for a MODEL whose schedule another node has replaced."""
+    if not isinstance(sampling, DynamiCrafterSampling):
+        raise InputError(
+            f"The model's schedule is {type(sampling).__name__}, not DynamiCrafter's own, which the authors' steps and guidance need; "
+            "remove the ModelSampling node before it, or use a sampler, a scheduler and a guider of ComfyUI."
+        )
+    return sampling

@@ -83,12 +83,8 @@ def condition_clip(
     check_rule(size.frames, tokens)
     fs = motion.number(variant)
     check_tower(clip_vision, model.model.diffusion_model.image_proj_model.config.image_dim)
-    if pictures.between and not variant.between:
-        logging.warning(
-            "A last image or a loop was asked of a DynamiCrafter model that was loaded as %s; only the interpolation model was trained "
-            "for it. If the file is that one, set the variant in its loader.",
-            variant.name,
-        )
+    if doubt := doubt_of(pictures, variant):
+        logging.warning(doubt)
     images = fit(pictures.image[:1], size)
     ends = images if pictures.last is None else torch.cat([images, fit(pictures.last[:1], size)])
     latents = encode_images(vae, ends, VAES)
@@ -103,3 +99,22 @@ def condition_clip(
     (positive,) = attach_image(image, positive)
     (negative,) = attach_image(replace(image, tower=towers[1:]), negative)
     return positive, negative, start
+
+
+def doubt_of(pictures: Pictures, variant: Variant) -> str | None:
+    """Why the clip may not become what was asked for, as sentences."""
+    if variant.between or not pictures.between:
+        return None
+    return (
+        f"A last image or a loop was asked of a DynamiCrafter model that was loaded as {variant.name}; only the interpolation model was "
+        "trained for it. If the file is that one, set the variant in its loader."
+    )
+
+
+def describe(model, pictures: Pictures, motion: Motion) -> str:
+    """Which variant animates the pictures and the motion number that it reads, then what may go wrong; a line each."""
+    variant: Variant = model.get_model_object("variant")
+    number = motion.number(variant)
+    choice = "the recommended" if number == variant.default_fs else f"{variant.default_fs} is recommended"
+    doubt = doubt_of(pictures, variant)
+    return "\n".join([f"{variant.full_name}, {variant.motion} {number} ({choice}).", *([f"Warning: {doubt}"] if doubt else [])])

@@ -20,7 +20,7 @@ from ..preview import moving_preview
 from .conditioning import check_image_condition, image_of
 from .guidance import Guidance, make_guider
 from .model import DynamiCrafterSupported
-from .model_sampling import DynamiCrafterSampling
+from .model_sampling import DynamiCrafterSampling, rescaled_sampling
 
 REFERENCE = "dynamicrafter_ddim"  # as a sampler and as a scheduler
 AUTO, UNIFORM, TRAILING = "auto", "uniform", "uniform_trailing"
@@ -59,16 +59,6 @@ def reference_sigmas(model, steps: int, denoise: float = 1.0, spacing: str = AUT
 def final_level(sampling: DynamiCrafterSampling, timestep: int) -> Level:
     """Where the authors' last step ends, from this timestep."""
     return Level(sampling.level(FINAL_TIMESTEP).alpha, sampling.level(timestep).scale)
-
-
-def rescaled_sampling(sampling) -> DynamiCrafterSampling:
-    """Raise InputError for a MODEL whose schedule another node has replaced."""
-    if not isinstance(sampling, DynamiCrafterSampling):
-        raise InputError(
-            f"The model's schedule is {type(sampling).__name__}, not DynamiCrafter's own, which the authors' steps are taken from; remove "
-            "the ModelSampling node before it, or use a sampler and a scheduler of ComfyUI."
-        )
-    return sampling
 
 
 def levels_of(sampling: DynamiCrafterSampling, wanted: torch.Tensor) -> list[Level]:

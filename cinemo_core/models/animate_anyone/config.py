@@ -9,7 +9,7 @@ from ...files.checkpoint import shapes_of, size_of
 from ..sd_unet.config import UNetConfig, count
 
 HEADS = 8  # of every published model, whatever the width; no shape says it
-POSITIONS = "input_blocks.1.1.motion.transformer_blocks.0.attention_blocks.0.position_embedding"
+POSITIONS = "input_blocks.1.1.motion.transformer_blocks.0.attention_blocks.0.position_embedding.weight"
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ from ..family import Family
 from ..sd_unet.skeleton import tensor_shapes
 from .config import AnimateAnyoneConfig
 from .keys import REFERENCE, SENSITIVE, is_animate_anyone, normalise
-from .published_set import join
+from .published import PUBLISHED
+from .published_set import is_part, join
 from .reference_net import ReferenceNet
 from .unet import AnimateAnyoneUNet
 
@@ -25,5 +26,7 @@ ANIMATE_ANYONE = Family(
     config=AnimateAnyoneConfig.from_state_dict,
     shapes=expected_shapes,
     sensitive=SENSITIVE,
+    sets=PUBLISHED,
     join=join,
+    is_part=is_part,
 )

@@ -22,7 +22,7 @@ POSE_GUIDERS = {"pose_guider.": "pose_guiders.0.", "pose_guider1.": "pose_guider
 MOTION_MARK = "motion.transformer_blocks.0.attention_blocks.0.to_q.weight"
 PUBLISHED_MARK = "temporal_transformer.transformer_blocks.0.attention_blocks.0.to_q.weight"
 MODULE = re.compile(r"^((?:down|up)_blocks\.\d+|mid_block)\.motion_modules\.(\d+)\.temporal_transformer\.")
-TABLE_FILE, TABLE_HERE = "pos_encoder.pe", "position_embedding"
+TABLE_FILE, TABLE_HERE = "pos_encoder.pe", "position_embedding.weight"
 HEAD = ("conv_norm_out.", "conv_out.")
 DEFAULT_POSITIONS = 32
 

@@ -1,11 +1,11 @@
 """The motion module of AnimateDiff v2 (arXiv 2307.04725): attention over the frames at each place, after every block."""
 
-import torch
 from torch import Tensor, nn
 
 from ..sd_unet.attention import Attention, CrossAttention, FeedForward, swap
 from ..sd_unet.blocks import ResBlock, SpatialTransformer, to_maps, to_tokens
 from ..sd_unet.config import NORM_GROUPS
+from ..sd_unet.learned import Learned
 from ..sd_unet.step import Step
 
 ATTENTIONS = 2  # one after the other in a block
@@ -16,11 +16,11 @@ class TemporalAttention(CrossAttention):
 
     def __init__(self, dim: int, heads: int, positions: int, *, attention: Attention, dtype, device, operations) -> None:
         super().__init__(dim, dim, heads, attention=attention, dtype=dtype, device=device, operations=operations)
-        self.position_embedding = nn.Parameter(torch.empty(1, positions, dim, dtype=dtype, device=device))
+        self.position_embedding = Learned(1, positions, dim, dtype=dtype, device=device)
 
     def forward(self, x: Tensor, context: Tensor | None = None, options: dict = {}) -> Tensor:
         """x: [n, f, d]."""
-        return super().forward(x + self.position_embedding[:, : x.shape[1]].to(x), options=options)
+        return super().forward(x + self.position_embedding(x)[:, : x.shape[1]], options=options)
 
 
 class TemporalBlock(nn.Module):

@@ -1,10 +1,10 @@
 """Attention to text and image (paper sec. 3.1, dual cross-attention), and transformers over the frames at one place."""
 
-import torch
 from torch import Tensor, nn
 
 from ..sd_unet.attention import Attention, CrossAttention, FeedForward, SpatialBlock
 from ..sd_unet.config import NORM_GROUPS
+from ..sd_unet.learned import Learned
 from ..sd_unet.step import Step
 
 
@@ -16,13 +16,13 @@ class DualCrossAttention(CrossAttention):
         self.to_k_ip = operations.Linear(context_dim, dim, bias=False, dtype=dtype, device=device)
         self.to_v_ip = operations.Linear(context_dim, dim, bias=False, dtype=dtype, device=device)
         if gated:
-            self.alpha = nn.Parameter(torch.empty((), dtype=dtype, device=device))
+            self.alpha = Learned(dtype=dtype, device=device)
         self.gated = gated
 
     def attend_to_image(self, q: Tensor, tokens: Tensor, options: dict) -> Tensor:
         """q: [b * f, h * w, d]; tokens: [b * f, l, c], or [b, l, c] for tokens that all frames see."""
         out = self.attend_by_clip(q, self.to_k_ip(tokens), self.to_v_ip(tokens), options)
-        return out * (self.alpha.to(out).tanh() + 1) if self.gated else out
+        return out * (self.alpha(out).tanh() + 1) if self.gated else out
 
 
 class TransformerBlock(SpatialBlock):

@@ -73,7 +73,7 @@ class DynamiCrafterConfig(UNetConfig):
             )
         projector = {name.removeprefix(PROJECTOR): t for name, t in state_dict.items() if name.startswith(PROJECTOR)}
         inner = size_of(shapes, "init_attn.0.proj_in.weight", 3, what)[0]
-        gated = any(name.endswith("attn2.alpha") for name in shapes)
+        gated = any(name.endswith("attn2.alpha.weight") for name in shapes)
         return cls(
             **cls.read_sizes(state_dict),
             num_head_channels=inner // FIRST_ATTENTION_HEADS,

@@ -25,6 +25,8 @@ OFFICIAL = (
     (re.compile(r"^(input_blocks|output_blocks)\.(\d+)\.2\.(?!conv\.)"), r"\1.\2.1.temporal."),
     (re.compile(r"^output_blocks\.(\d+)\.3\.conv\."), r"output_blocks.\1.2.conv."),
 )
+# Official names of tensors that belong to no layer; here each is the weight of a module of its own.
+LEARNED = re.compile(r"(?:^image_proj_model\.latents|\.attn2\.alpha)$")
 
 
 def is_dynamicrafter(names: Iterable[str]) -> bool:
@@ -60,4 +62,4 @@ def normalise(state_dict: Mapping[str, Any]) -> dict[str, Any]:
     projector = {name: tensor for name, tensor in plain.items() if name.startswith(PROJECTOR)}
     if not any(".temporal." in name for name in unet):
         unet = {own_name(name): tensor for name, tensor in unet.items()}
-    return unet | projector
+    return {LEARNED.sub(r"\g<0>.weight", name): tensor for name, tensor in (unet | projector).items()}

@@ -11,6 +11,7 @@ from ...errors import CheckpointError
 from ...files.checkpoint import shapes_of, size_of
 from ..sd_unet.attention import Attention
 from ..sd_unet.config import count
+from ..sd_unet.learned import Learned
 
 HEAD_DIM = 64
 FRAMES = 16  # whose tokens it gives
@@ -40,7 +41,7 @@ class ResamplerConfig:
     def from_state_dict(cls, state_dict: Mapping[str, Any], head_dim: int = HEAD_DIM) -> "ResamplerConfig":
         """Raises CheckpointError where a tensor that a size is read from is missing or has another rank."""
         what, shapes = "The image projector", shapes_of(state_dict)
-        _, queries, dim = size_of(shapes, "latents", 3, what)
+        _, queries, dim = size_of(shapes, "latents.weight", 3, what)
         return cls(
             image_dim=size_of(shapes, "proj_in.weight", 2, what)[1],
             dim=dim,
@@ -97,7 +98,7 @@ class Resampler(nn.Module):
         super().__init__()
         self.config = config
         factory = {"dtype": dtype, "device": device}
-        self.latents = nn.Parameter(torch.empty(1, config.queries, config.dim, **factory))
+        self.latents = Learned(1, config.queries, config.dim, **factory)
         self.proj_in = operations.Linear(config.image_dim, config.dim, **factory)
         self.layers = nn.ModuleList(
             ResamplerLayer(
@@ -114,7 +115,7 @@ class Resampler(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """Tokens of the image tower [b, l, image_dim] -> [b, queries, output_dim], those of frame 0 first."""
         image = self.proj_in(image)
-        latents = self.latents.to(image).expand(image.shape[0], -1, -1)
+        latents = self.latents(image).expand(image.shape[0], -1, -1)
         for layer in self.layers:
             latents = layer(image, latents)
         return self.norm_out(self.proj_out(latents))

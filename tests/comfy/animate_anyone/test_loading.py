@@ -3,7 +3,8 @@
 import folder_paths
 import pytest
 import torch
-from cinemo_pack.cinemo_core.comfyui.animate_anyone.loading import checkpoint_choices, load_checkpoint
+from cinemo_pack.cinemo_core.comfyui.animate_anyone.choices import checkpoint_choices
+from cinemo_pack.cinemo_core.comfyui.animate_anyone.loading import load_checkpoint
 from cinemo_pack.cinemo_core.comfyui.animate_anyone.model import AnimateAnyoneModel
 from cinemo_pack.cinemo_core.comfyui.loading import load_unet
 from cinemo_pack.cinemo_core.errors import CheckpointError
@@ -69,5 +70,5 @@ def test_sets_and_files_are_listed_and_loaded_by_name(model_folders, tmp_path, m
     assert isinstance(model.model, AnimateAnyoneModel)
     sigmas = model.get_model_object("model_sampling").sigmas.double()
     assert (1 / (1 + sigmas**2) - alphas_cumprod(SCALED_LINEAR)).abs().max() <= 1e-6
-    with pytest.raises(CheckpointError, match="There is no Animate Anyone checkpoint two; put the files of a set"):
+    with pytest.raises(CheckpointError, match="There is no Animate Anyone set two; choose one that is listed, or put denoising_unet.pth, "):
         load_checkpoint("two")

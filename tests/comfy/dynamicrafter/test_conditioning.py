@@ -6,7 +6,7 @@ import comfy.clip_vision
 import pytest
 import torch
 from cinemo_pack.cinemo_core.comfyui.dynamicrafter.conditioning import IMAGE_KEY
-from cinemo_pack.cinemo_core.comfyui.dynamicrafter.pictures import Motion, Pictures, condition_clip
+from cinemo_pack.cinemo_core.comfyui.dynamicrafter.pictures import Motion, Pictures, condition_clip, describe
 from cinemo_pack.cinemo_core.comfyui.loading import load_unet
 from cinemo_pack.cinemo_core.comfyui.pictures import ClipSize
 from cinemo_pack.cinemo_core.comfyui.vae import load_vae
@@ -19,6 +19,7 @@ from cinemo_pack.nodes.dynamicrafter.condition import CinemoDynamiCrafterConditi
 from cinemo_pack.tests.comfy.families import cinemo as small_cinemo
 from cinemo_pack.tests.comfy.families import dynamicrafter as small
 from cinemo_pack.tests.core.models.dynamicrafter.test_image import picture
+from cinemo_pack.tests.drawn_dynamicrafter import own_projector
 from cinemo_pack.tests.goldens import load, meta
 from cinemo_pack.tests.goldens.rule import state_dict
 from safetensors.torch import save_file
@@ -56,7 +57,7 @@ def load_small(folder, variant: str):
     path = folder / "small.safetensors"
     save_file(small.weights(), path)
     model = load_unet(str(path), "fp32", DYNAMICRAFTER, {"variant": variant})
-    weights = {name.removeprefix("image_proj_model."): tensor for name, tensor in recorded("resampler_weights").items()}
+    weights = own_projector(recorded("resampler_weights"))
     config = ResamplerConfig.from_state_dict(weights, META["resampler_config"]["dim_head"])
     projector = Resampler(config, attention=plain_attention, dtype=torch.float32, device="cpu", operations=torch.nn)
     projector.load_state_dict(weights)
@@ -147,7 +148,15 @@ def test_another_model_than_the_interpolation_one_is_warned_about(model, interpo
         condition(interpolation, clip_vision, vae, pictures)
         assert "interpolation" not in caplog.text
         condition(model, clip_vision, vae, pictures)
-    assert "was loaded as 512; only the interpolation model was trained for it" in caplog.text
+    doubt = "was loaded as 512; only the interpolation model was trained for it"
+    assert doubt in caplog.text
+    assert doubt in describe(model, pictures, Motion()) and "trained for it" not in describe(interpolation, pictures, Motion())
+
+
+def test_the_report_says_which_number_is_read(model, interpolation):
+    pictures = Pictures(image_of("p0"))
+    assert describe(model, pictures, Motion()) == "DynamiCrafter 512, frames per second 24 (the recommended)."
+    assert describe(interpolation, pictures, Motion(fps=8)) == "DynamiCrafter 512 interpolation, frames per second 8 (5 is recommended)."
 
 
 def test_the_motion_number_is_the_variants(model, interpolation, clip_vision, vae):
@@ -228,8 +237,8 @@ def test_a_model_of_another_family_is_refused(tmp_path, clip_vision, vae):
 
 def test_the_node(model, clip_vision, vae):
     arguments = {"width": 64, "height": 96, "frames": FRAMES, "fps": 0, "frame_stride": 0, "loop": False, "resize": "cover"}
-    positive, negative, latent = CinemoDynamiCrafterConditioning.execute(
+    positive, negative, latent, report = CinemoDynamiCrafterConditioning.execute(
         model, text(), text(), clip_vision, vae, image_of("p0"), **arguments, image_tokens=RESAMPLED
     ).result
     assert positive[0][1][IMAGE_KEY].fs == 24 and negative[0][1][IMAGE_KEY].frames == FRAMES
-    assert latent["samples"].shape == (FRAMES, 4, 12, 8)
+    assert latent["samples"].shape == (FRAMES, 4, 12, 8) and report == describe(model, Pictures(image_of("p0")), Motion())

@@ -32,7 +32,7 @@ def frames_of(folder, tensors: dict, between: bool):
     first, last = torch.rand(2, 1, SIZE, SIZE, 3, generator=torch.Generator().manual_seed(3))
     (positive,), (negative,) = (nodes.CLIPTextEncode().encode(clip, text) for text in ("a bear plays a guitar", ""))
     ends = {"last_image": last} if between else {}
-    positive, negative, latent = run(
+    positive, negative, latent, _ = run(
         CinemoDynamiCrafterConditioning,
         model=model,
         positive=positive,

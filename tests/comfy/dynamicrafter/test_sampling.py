@@ -1,8 +1,9 @@
 """What the sampling nodes do beyond the recorded runs, on a small model: switches, equivalences, ComfyUI's samplers, what is refused."""
 
+import comfy.sample
 import pytest
 import torch
-from cinemo_pack.cinemo_core.comfyui.dynamicrafter.guidance import Guidance, make_guider
+from cinemo_pack.cinemo_core.comfyui.dynamicrafter.guidance import SAME, Guidance, make_guider, with_rescale
 from cinemo_pack.cinemo_core.comfyui.dynamicrafter.sampling import (
     REFERENCE,
     TRAILING,
@@ -16,10 +17,10 @@ from cinemo_pack.cinemo_core.comfyui.loading import load_unet
 from cinemo_pack.cinemo_core.comfyui.noise import random_noise
 from cinemo_pack.cinemo_core.errors import ConditioningError, InputError, SamplingError
 from cinemo_pack.cinemo_core.models.dynamicrafter.family import DYNAMICRAFTER
-from cinemo_pack.nodes.dynamicrafter.sample import CinemoDynamiCrafterKSampler
+from cinemo_pack.nodes.dynamicrafter.sample import CinemoDynamiCrafterKSampler, CinemoDynamiCrafterRescaleGuidance
 from cinemo_pack.tests.comfy.families import cinemo as small_cinemo
 from cinemo_pack.tests.comfy.families import dynamicrafter as small
-from comfy_extras.nodes_model_advanced import ModelSamplingDiscrete
+from comfy_extras.nodes_model_advanced import ModelSamplingDiscrete, RescaleCFG
 from safetensors.torch import save_file
 
 FRAMES, HEIGHT, WIDTH = 4, 4, 6
@@ -121,6 +122,46 @@ def test_the_rescale_gives_the_output_the_spread_of_the_conditional_one(model):
         noise = random_noise(1).generate_noise(zeros())
         guider.sample(noise, zeros()["samples"], ReferenceDDIM(0.0), reference_sigmas(model, STEPS), seed=1)
     assert seen["spreads"][0] == pytest.approx(seen["spreads"][1], rel=1e-4)
+
+
+def stock_sample(model, cfg: float = 4.0) -> torch.Tensor:
+    """As KSampler does it."""
+    positive, negative = small.condition(FRAMES, HEIGHT, WIDTH)
+    noise, latent = random_noise(1).generate_noise(zeros()), zeros()["samples"]
+    with torch.inference_mode():
+        return comfy.sample.sample(model, noise, STEPS, cfg, "euler", "normal", positive, negative, latent, seed=1)
+
+
+@pytest.mark.parametrize("factor", [SAME, 0.3, 0.0])
+def test_the_patch_gives_the_stock_sampler_the_authors_rescale(model, factor):
+    own = {"sampler_name": "euler", "scheduler": "normal", "guidance": Guidance(4.0, rescale=factor)}
+    (patched,) = CinemoDynamiCrafterRescaleGuidance.execute(model, factor).result
+    assert difference(stock_sample(patched), sample(model, **own)) <= 1e-6
+    assert (difference(stock_sample(patched), stock_sample(model)) > 1e-3) == (factor != 0)
+
+
+def test_the_patch_and_our_sampler_rescale_once(model):
+    """A factor of the sampler's own replaces that of the patch; the sampler's default takes it, and the last of two patches counts."""
+    patched = with_rescale(with_rescale(model, 0.9), 0.3)
+    wanted = {"eta": 0.0, "guidance": Guidance(4.0, rescale=0.3)}
+    assert torch.equal(sample(patched, eta=0.0, guidance=Guidance(4.0)), sample(model, **wanted))
+    assert torch.equal(sample(with_rescale(model, 0.9), **wanted), sample(model, **wanted))
+    off = with_rescale(model, 0.0)
+    assert torch.equal(sample(off, eta=0.0, guidance=Guidance(4.0)), sample(model, eta=0.0, guidance=Guidance(4.0, rescale=0.0)))
+
+
+def test_rescale_cfg_of_comfyui_is_another_rescale(model):
+    """It takes the spread of each frame, of a v that the dynamic rescale shifts: as far from ours as from none."""
+    theirs, ours, none = (stock_sample(m) for m in (RescaleCFG().patch(model, 0.7)[0], with_rescale(model, 0.7), model))
+    assert difference(theirs, ours) > 0.1 * difference(ours, none) and difference(theirs, none) > 1e-3
+
+
+def test_a_rescale_that_does_not_fit_is_refused(model):
+    with pytest.raises(InputError, match="The guidance rescale is 1.5; choose 0 to 1, or -1"):
+        with_rescale(model, 1.5)
+    (replaced,) = ModelSamplingDiscrete().patch(with_rescale(model, 0.7), "v_prediction", True)
+    with pytest.raises(InputError, match="not DynamiCrafter's own, .* remove the ModelSampling node before it"):
+        stock_sample(replaced)
 
 
 @pytest.mark.parametrize("name", ["euler_ancestral", "dpmpp_2m", "dpmpp_2m_sde", "uni_pc", "lcm", "res_multistep"])

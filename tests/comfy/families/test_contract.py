@@ -97,6 +97,14 @@ def test_narrow_formats_sample_to_numbers(example, tmp_path, dtype):
     assert sample(model, example.small.condition, steps=1).isfinite().all()
 
 
+def test_comfyui_reaches_every_parameter(example, tmp_path):
+    """Its patcher moves and patches those of modules that have no submodules with parameters of their own."""
+    network = load_unet(example.write(tmp_path / "a.safetensors"), "fp32").model.diffusion_model
+    for name, module in network.named_modules():
+        own = dict(module.named_parameters(recurse=False))
+        assert not own or len(own) == len(list(module.parameters())), f"{name}: {list(own)}"
+
+
 def test_a_lora_for_sd_finds_its_layers(example, tmp_path):
     """By the names that ComfyUI's map gives to Stable Diffusion's layers: attention, feed-forward, both middle ResBlocks, upsamplers."""
     model = load_unet(example.write(tmp_path / "a.safetensors"), "fp32")

@@ -1,33 +1,35 @@
-"""A small Cinemo model of SD1.x's proportions, a clip for it, and ComfyUI's own nodes to put around it."""
+"""A small model of the family at hand, a clip for it, and ComfyUI's own nodes to put around it."""
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import fields
 from pathlib import Path
 
-import comfy.latent_formats
 import comfy.model_management
 import comfy.model_patcher
-import comfy.supported_models
 import folder_paths
 import pytest
 import torch
-from cinemo_pack.cinemo_core.comfyui.cinemo.conditioning import CLIP_KEY, ClipCondition
 from cinemo_pack.cinemo_core.comfyui.loading import load_unet
-from cinemo_pack.tests.comfy.toolbox.files import SMALL, sd15_weights, weights_of
-from cinemo_pack.tests.drawn import TEXT_WIDTH
+from cinemo_pack.cinemo_core.models.sd_unet.config import UNetConfig
+from cinemo_pack.tests.comfy.toolbox.files import sd_weights, weights_of
+from cinemo_pack.tests.comfy.toolbox.kits import CINEMO, SCALE, Clip, Kit, make_clip
 from safetensors.torch import save_file
 
 import nodes
 
-FRAMES, HEIGHT, WIDTH = 5, 8, 8
-MOTION_ID = 90.0
-SCALE = comfy.latent_formats.SD15().scale_factor
+UNET_SIZES = {item.name for item in fields(UNetConfig)}
 
 
 @pytest.fixture(scope="session")
-def small_weights() -> dict[str, torch.Tensor]:
-    return weights_of(SMALL)
+def kit(request) -> Kit:
+    """Cinemo's, or each in turn for a test marked `every_family`."""
+    return getattr(request, "param", CINEMO)
+
+
+@pytest.fixture(scope="session")
+def small_weights(kit) -> dict[str, torch.Tensor]:
+    return weights_of(kit.config)
 
 
 @pytest.fixture(scope="session")
@@ -63,13 +65,13 @@ def folder(tmp_path, monkeypatch) -> Path:
 
 
 @pytest.fixture(scope="session")
-def sd15():
-    """ComfyUI's own SD1.x UNet with the widths of the small model, other weights."""
-    sizes = {k: v for k, v in SMALL.unet_config().items() if k not in ("motion_dim", "num_heads")}
-    config = comfy.supported_models.SD15(sizes | {"image_size": 32, "use_spatial_transformer": True, "legacy": False})
+def stock_sd(kit):
+    """ComfyUI's own UNet of the Stable Diffusion that the family grew out of, with the widths of the small model, other weights."""
+    sizes = {k: v for k, v in kit.config.unet_config().items() if k in UNET_SIZES} | {"in_channels": kit.config.out_channels}
+    config = kit.stock(sizes | {"image_size": 32, "use_spatial_transformer": True, "legacy": False} | kit.settings)
     config.set_inference_dtype(torch.float32, None)
     unet = config.get_model({})
-    unet.load_model_weights(sd15_weights(SMALL))
+    unet.load_model_weights(sd_weights(kit.config))
     device = comfy.model_management.get_torch_device()
     return comfy.model_patcher.CoreModelPatcher(unet, load_device=device, offload_device=device)
 
@@ -89,36 +91,14 @@ def node(name: str, **inputs):
     return out[0] if len(out) == 1 else out
 
 
-@dataclass
-class Clip:
-    """A clip ready to sample: z0 [1, 4, h, w] in the network's scale, the still clip as a LATENT holds it, both conditionings."""
-
-    z0: torch.Tensor
-    samples: torch.Tensor
-    positive: list
-    negative: list
-
-    def with_positive(self, positive: list) -> "Clip":
-        return replace(self, positive=positive)
-
-
-def make_clip(frames: int = FRAMES, height: int = HEIGHT, width: int = WIDTH, text_width: int = TEXT_WIDTH) -> Clip:
-    generator = torch.Generator().manual_seed(3)
-    z0 = torch.randn(1, 4, height, width, generator=generator)
-    text, negative_text = torch.randn(2, 1, 9, text_width, generator=generator)
-    unscaled = z0 / SCALE
-    options = {CLIP_KEY: ClipCondition(unscaled, MOTION_ID, frames)}
-    return Clip(z0, unscaled.repeat(frames, 1, 1, 1), [[text, options]], [[negative_text, dict(options)]])
-
-
 def with_hooks(clip: Clip, hooks) -> Clip:
     """The clip with hooks on its positive prompt."""
     return clip.with_positive(node("ConditioningSetProperties", cond_NEW=clip.positive, strength=1.0, set_cond_area="default", hooks=hooks))
 
 
 @pytest.fixture
-def clip() -> Clip:
-    return make_clip()
+def clip(kit) -> Clip:
+    return make_clip(kit=kit)
 
 
 def noise_of(clip: Clip) -> torch.Tensor:

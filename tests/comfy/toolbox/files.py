@@ -1,13 +1,16 @@
-"""Files of the SD1.x toolbox, their weights drawn by the rule of drawn.py: UNets, ControlNets and LoRAs of any width. Needs no ComfyUI."""
+"""Files of the Stable Diffusion toolbox, their weights drawn by the rule of drawn.py: UNets, ControlNets and LoRAs. Needs no ComfyUI."""
 
 from dataclasses import replace
 
 import torch
 from cinemo_pack.cinemo_core.models.cinemo.config import CinemoConfig
-from cinemo_pack.cinemo_core.models.cinemo.skeleton import expected_shapes
+from cinemo_pack.cinemo_core.models.dynamicrafter.config import DynamiCrafterConfig
+from cinemo_pack.cinemo_core.models.dynamicrafter.resampler import ResamplerConfig
+from cinemo_pack.cinemo_core.models.families import FAMILIES
+from cinemo_pack.cinemo_core.models.sd_unet.config import UNetConfig
 from cinemo_pack.tests.drawn import TEXT_WIDTH, draw
 
-# SD1.x's widths are 1, 2 and 4 times the first one, which ControlNets and FreeU go by; those of the drawn checkpoint are not.
+# SD's widths are 1, 2 and 4 times the first one, which ControlNets and FreeU go by; those of the drawn checkpoint are not.
 SMALL = CinemoConfig(
     in_channels=4,
     out_channels=4,
@@ -32,7 +35,36 @@ REAL_WIDTH = replace(
     context_dim=768,
     num_heads=8,
 )
-CINEMOS_OWN = ("attn_temp", "norm_temp", "motion_embed")  # what SD1.x does not have
+SMALL_DYNAMICRAFTER = DynamiCrafterConfig(
+    in_channels=8,
+    out_channels=4,
+    model_channels=64,
+    channel_mult=(1, 2, 4),
+    num_res_blocks=(1, 1, 1),
+    transformer_depth=(1, 1, 0),
+    transformer_depth_middle=1,
+    transformer_depth_output=(1, 1, 1, 1, 0, 0),
+    context_dim=TEXT_WIDTH,
+    num_head_channels=32,
+    gated=False,
+    projector=ResamplerConfig(image_dim=20, dim=32, inner=64, hidden=48, output_dim=TEXT_WIDTH, queries=32, depth=1),
+)
+REAL_WIDTH_DYNAMICRAFTER = replace(
+    SMALL_DYNAMICRAFTER,
+    model_channels=320,
+    channel_mult=(1,),
+    num_res_blocks=(1,),
+    transformer_depth=(1,),
+    transformer_depth_output=(1, 1),
+    context_dim=1024,
+    num_head_channels=64,
+    projector=replace(SMALL_DYNAMICRAFTER.projector, output_dim=1024),
+)
+# What Stable Diffusion does not have, by parts of names: of Cinemo, of DynamiCrafter.
+FAMILIES_OWN = (
+    *("attn_temp", "norm_temp", "motion_embed"),
+    *(".temporal.", "temopral_conv.", "init_attn.", "fps_embedding.", "to_k_ip.", "to_v_ip.", "image_proj_model."),
+)
 HINT_CHANNELS = (3, 16, 16, 32, 32, 96, 96, 256)  # of a ControlNet's 3x3 convolutions on the hint; the last one gives the UNet's width
 RANK, ALPHA = 4, 2.0
 # The same layers as kohya and diffusers call them, and their LDM names: linear, 1x1 and 3x3 layers, in every part of the UNet.
@@ -50,19 +82,22 @@ LAYERS = {
 }
 
 
-def weights_of(config: CinemoConfig, salt: str = "") -> dict[str, torch.Tensor]:
-    """LDM-named weights of a Cinemo UNet; another salt draws others."""
-    return {name: draw(salt + name, shape).float() for name, shape in expected_shapes(config).items()}
+def weights_of(config: UNetConfig, salt: str = "") -> dict[str, torch.Tensor]:
+    """LDM-named weights of a family's network of these sizes; another salt draws others."""
+    family = next(family for family in FAMILIES if family.name == config.family)
+    return {name: draw(salt + name, shape).float() for name, shape in family.shapes(config).items()}
 
 
-def sd15_weights(config: CinemoConfig) -> dict[str, torch.Tensor]:
-    """LDM-named weights of an SD1.x UNet of these sizes."""
-    return {name: w for name, w in weights_of(config, "sd15.").items() if not any(part in name for part in CINEMOS_OWN)}
+def sd_weights(config: UNetConfig) -> dict[str, torch.Tensor]:
+    """LDM-named weights of a Stable Diffusion UNet of these sizes, which reads noisy latents alone."""
+    weights = {name: w for name, w in weights_of(config, "sd15.").items() if not any(part in name for part in FAMILIES_OWN)}
+    first = "input_blocks.0.0.weight"
+    return weights | {first: weights[first][:, : config.out_channels].contiguous()}
 
 
-def controlnet_weights(config: CinemoConfig) -> dict[str, torch.Tensor]:
+def controlnet_weights(config: UNetConfig) -> dict[str, torch.Tensor]:
     """A ControlNet for a UNet of these sizes, its zero convolutions as if trained a little."""
-    shapes = {name: tuple(w.shape) for name, w in sd15_weights(config).items() if not name.startswith(("output_blocks.", "out."))}
+    shapes = {name: tuple(w.shape) for name, w in sd_weights(config).items() if not name.startswith(("output_blocks.", "out."))}
     for index, (inner, outer) in enumerate(zip(HINT_CHANNELS, (*HINT_CHANNELS[1:], config.model_channels), strict=True)):
         shapes |= {f"input_hint_block.{2 * index}.weight": (outer, inner, 3, 3), f"input_hint_block.{2 * index}.bias": (outer,)}
     weights = {name: draw("control." + name, shape).float() for name, shape in shapes.items()}
@@ -113,7 +148,7 @@ def draw_lora(weights: dict, layers: dict[str, str], naming) -> tuple[dict, dict
     return file, merged
 
 
-def control_lora(unet: dict[str, torch.Tensor], config: CinemoConfig) -> tuple[dict, dict]:
+def control_lora(unet: dict[str, torch.Tensor], config: UNetConfig) -> tuple[dict, dict]:
     """A Control-LoRA file, and the ControlNet that it describes: the UNet's own weights with its deltas, and its other layers."""
     generator = torch.Generator().manual_seed(6)
     whole = controlnet_weights(config)

@@ -1,4 +1,4 @@
-"""ControlNets of SD1.x: ComfyUI's own network and nodes steer the frames of a clip."""
+"""ControlNets of Stable Diffusion: ComfyUI's own network and nodes steer the frames of a clip."""
 
 from dataclasses import replace
 
@@ -13,19 +13,21 @@ import torch
 from cinemo_pack.cinemo_core.comfyui.cinemo.model import CinemoSupported
 from cinemo_pack.cinemo_core.comfyui.loading import load_unet
 from cinemo_pack.cinemo_core.comfyui.stock_loaders import stock_description
-from cinemo_pack.cinemo_core.models.cinemo.config import CinemoConfig
-from cinemo_pack.tests.comfy.toolbox.files import REAL_WIDTH, SMALL, control_lora, controlnet_weights, weights_of
+from cinemo_pack.cinemo_core.errors import ConditioningError
+from cinemo_pack.tests.comfy.toolbox.files import SMALL, control_lora, controlnet_weights, sd_weights, weights_of
 from cinemo_pack.tests.drawn import draw
 from safetensors.torch import save_file
 
-from .conftest import FRAMES, HEIGHT, SCALE, WIDTH, evaluate, make_clip, node, noise_of, per_frame, relative
+from .conftest import evaluate, node, noise_of, per_frame, relative
+from .kits import CINEMO, DYNAMICRAFTER, FRAMES, HEIGHT, SCALE, WIDTH, Kit, every_family, make_clip
 
 CinemoCheckpoint = stock_description(CinemoSupported)
 
 
-def build_controlnet(config: CinemoConfig, weights: dict[str, torch.Tensor]) -> comfy.cldm.cldm.ControlNet:
-    """ComfyUI's ControlNet for a UNet of these sizes."""
-    sizes = {k: v for k, v in config.unet_config().items() if k not in ("motion_dim", "out_channels")}
+def build_controlnet(kit: Kit, weights: dict[str, torch.Tensor]) -> comfy.cldm.cldm.ControlNet:
+    """ComfyUI's ControlNet for a UNet of the kit's sizes."""
+    sizes = kit.config.unet_config() | kit.settings
+    sizes["in_channels"] = sizes.pop("out_channels")
     network = comfy.cldm.cldm.ControlNet(
         image_size=32, hint_channels=3, use_spatial_transformer=True, legacy=False, operations=comfy.ops.disable_weight_init, **sizes
     )
@@ -33,9 +35,9 @@ def build_controlnet(config: CinemoConfig, weights: dict[str, torch.Tensor]) -> 
     return network.requires_grad_(False).eval()
 
 
-@pytest.fixture(scope="module")
-def network():
-    return build_controlnet(SMALL, controlnet_weights(SMALL))
+@pytest.fixture(scope="session")
+def network(kit):
+    return build_controlnet(kit, controlnet_weights(kit.config))
 
 
 @pytest.fixture
@@ -58,29 +60,32 @@ def controlled(clip, controlnet, image, strength=1.0, start=0.0, end=1.0):
         start_percent=start,
         end_percent=end,
     )
-    return type(clip)(clip.z0, clip.samples, positive, negative)
+    return replace(clip, positive=positive, negative=negative)
 
 
+@every_family
 def test_one_hint_for_all_frames(model, clip, controlnet):
     base = evaluate(model, clip, cfg=4.0)
     found = evaluate(model, controlled(clip, controlnet, hints(1)), cfg=4.0)
-    assert torch.equal(found[:1], base[:1])
-    assert (per_frame(found - base)[1:] > 0.1).all()
+    clip.check_image(found)
+    assert (per_frame(found - base)[clip.moving] > 0.05).all()
     repeated = evaluate(model, controlled(clip, controlnet, hints(1).repeat(FRAMES, 1, 1, 1)), cfg=4.0)
     assert relative(repeated, found) <= 1e-5
 
 
+@every_family
 def test_one_hint_per_frame(model, clip, controlnet):
     """Frames meet inside the network, but a hint moves its own frame most."""
     images = hints(1).repeat(FRAMES, 1, 1, 1)
     base = evaluate(model, controlled(clip, controlnet, images))
-    for frame in range(1, FRAMES):
+    for frame in range(FRAMES)[clip.moving]:
         changed = images.clone()
         changed[frame] = hints(1, seed=8)[0]
         moved = per_frame(evaluate(model, controlled(clip, controlnet, changed)) - base)
         assert moved.argmax() == frame and moved[frame] > 1.5 * moved.sort().values[-2]
 
 
+@every_family
 def test_strength(model, clip, controlnet):
     """Zero changes nothing, and twice a small strength moves the frames twice as far."""
     base = evaluate(model, clip)
@@ -90,6 +95,7 @@ def test_strength(model, clip, controlnet):
     assert relative(once, twice) < 0.6
 
 
+@every_family
 def test_timestep_range(model, clip, controlnet):
     sampling = model.get_model_object("model_sampling")
     early, late = sampling.percent_to_sigma(0.25), sampling.percent_to_sigma(0.75)
@@ -98,14 +104,16 @@ def test_timestep_range(model, clip, controlnet):
     assert relative(evaluate(model, second_half, late), evaluate(model, clip, late)) > 0.01
 
 
+@every_family
 def test_the_controlnet_sees_noisy_frames_and_a_text_for_each(model, clip, controlnet, network):
-    """What it would see of an image batch: z0 plus noise in every frame, scaled as SD1.x scales it; both prompts."""
+    """What it would see of an image batch: z0 plus noise in every frame, scaled as the UNet's input is; both prompts."""
     seen = []
     handle = network.register_forward_pre_hook(lambda _, args, kwargs: seen.append(kwargs), with_kwargs=True)
     sigma = 2.0
     evaluate(model, controlled(clip, controlnet, hints(1)), sigma, cfg=4.0)
     handle.remove()
-    frames = (clip.samples * SCALE + sigma * noise_of(clip)) / (1 + sigma**2) ** 0.5
+    frames = clip.samples * SCALE + sigma * noise_of(clip)
+    frames = model.get_model_object("model_sampling").calculate_input(torch.tensor([sigma]), frames)
     assert len(seen) == 1
     torch.testing.assert_close(seen[0]["x"], frames.repeat(2, 1, 1, 1), rtol=1e-5, atol=1e-5)
     texts = seen[0]["context"].unflatten(0, (2, FRAMES))
@@ -114,6 +122,29 @@ def test_the_controlnet_sees_noisy_frames_and_a_text_for_each(model, clip, contr
     assert all(torch.equal(text, text[:1].expand_as(text)) for text in texts)
 
 
+@every_family
+def test_its_residuals_land_on_the_skips_of_their_blocks(model, clip, controlnet, network):
+    """The skips of the decoder differ by what the ControlNet gives for the encoder's blocks, in the order that ComfyUI adds them in."""
+    residuals, skips = [], []
+    handle = network.register_forward_hook(lambda *call: residuals.extend(call[2]["output"]))
+
+    def look(h, skip, options):
+        skips.append(skip.clone())
+        return h, skip
+
+    model.set_model_patch(look, "output_block_patch")
+    evaluate(model, clip)
+    plain = list(skips)
+    skips.clear()
+    evaluate(model, controlled(clip, controlnet, hints(1)))
+    handle.remove()
+    assert len(residuals) == len(skips) == len(plain) > 4
+    for with_hint, without, residual in zip(skips, plain, reversed(residuals), strict=True):
+        assert relative(with_hint - without, residual) <= 1e-4
+    assert len({tuple(residual.shape) for residual in residuals}) > 2
+
+
+@every_family
 def test_chained(model, clip, controlnet):
     first = controlled(clip, controlnet, hints(1), strength=0.01)
     both = controlled(first, controlnet, hints(1, seed=8), strength=0.01)
@@ -145,13 +176,14 @@ def windowed(model, length, overlap):
     )
 
 
-def test_in_context_windows(model, controlnet):
+@every_family
+def test_in_context_windows(model, controlnet, kit):
     """One hint reaches every window; of one hint per frame each window gets the first ones: ComfyUI does not cut them."""
-    clip = make_clip(frames=12)
+    clip = make_clip(frames=12, kit=kit)
     model = windowed(model, 6, 2)
     base = evaluate(model, clip)
     one = evaluate(model, controlled(clip, controlnet, hints(1)))
-    assert (per_frame(one - base)[1:] > 0.1).all()
+    assert (per_frame(one - base)[clip.moving] > 0.05).all()
     images = hints(1).repeat(12, 1, 1, 1)
     images[8:] = hints(1, seed=8)
     assert relative(evaluate(model, controlled(clip, controlnet, images)), one) <= 1e-5
@@ -184,17 +216,18 @@ def test_t2i_adapter(tmp_path):
         assert moved.argmax() == 2
 
 
-def test_a_file_through_the_stock_loader(folder):
+@every_family
+def test_a_file_through_the_stock_loader(folder, kit):
     """Real widths: the loader finds out by itself what the file is."""
-    save_file(controlnet_weights(REAL_WIDTH), folder / "edges.safetensors")
-    save_file(weights_of(REAL_WIDTH), folder / "unet.safetensors")
+    save_file(controlnet_weights(kit.real_width), folder / "edges.safetensors")
+    save_file(weights_of(kit.real_width), folder / "unet.safetensors")
     with torch.inference_mode():
         model = load_unet(str(folder / "unet.safetensors"), "fp32")
         controlnet = node("ControlNetLoader", control_net_name="edges.safetensors")
-        clip = make_clip(frames=3, text_width=768)
+        clip = make_clip(frames=3, text_width=kit.real_width.context_dim, kit=kit)
         base = evaluate(model, clip)
         found = evaluate(model, controlled(clip, controlnet, hints(3)))
-    assert (per_frame(found - base)[1:] > 0.1).all()
+    assert (per_frame(found - base)[clip.moving] > 0.05).all()
 
 
 def test_control_lora(model, clip, small_weights, folder):
@@ -204,11 +237,23 @@ def test_control_lora(model, clip, small_weights, folder):
     loaded = node("ControlNetLoader", control_net_name="edges.safetensors")
     assert isinstance(loaded, comfy.controlnet.ControlLora)
     device = comfy.model_management.get_torch_device()
-    expected = comfy.controlnet.ControlNet(build_controlnet(SMALL, whole), load_device=device)
+    expected = comfy.controlnet.ControlNet(build_controlnet(CINEMO, whole), load_device=device)
     base = evaluate(model, clip, cfg=4.0)
     found, expected = (evaluate(model, controlled(clip, c, hints(1)), cfg=4.0) for c in (loaded, expected))
     assert relative(found, expected) <= 1e-5
     assert (per_frame(found - base)[1:] > 0.1).all()
+
+
+@pytest.mark.parametrize("kit", [DYNAMICRAFTER], indirect=True)
+def test_control_lora_does_not_fit_dynamicrafter(model, clip, kit, folder, controlnet):
+    """Nor where it is behind a ControlNet that does."""
+    file, _ = control_lora(sd_weights(kit.config), kit.config)
+    save_file(file, folder / "edges.safetensors")
+    lora = node("ControlNetLoader", control_net_name="edges.safetensors")
+    expected = "which takes its first convolution from the model; DynamiCrafter's reads an image next to the noise"
+    for chained in (controlled(clip, lora, hints(1)), controlled(controlled(clip, lora, hints(1)), controlnet, hints(1))):
+        with pytest.raises(ConditioningError, match=expected):
+            evaluate(model, chained)
 
 
 def test_control_lora_on_a_saved_model(model, clip, small_weights, folder, monkeypatch):

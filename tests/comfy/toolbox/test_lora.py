@@ -11,9 +11,9 @@ from cinemo_pack.tests.comfy.toolbox.files import LAYERS, diffusers, draw_lora, 
 from safetensors.torch import save_file
 
 from .conftest import evaluate, node, relative, sample, with_hooks
+from .kits import every_family
 
 TEMPORAL = "input_blocks.1.1.transformer_blocks.0.attn_temp.to_q"
-OWN_LAYERS = [TEMPORAL, "middle_block.1.transformer_blocks.0.attn_temp.to_out.0", "motion_embed.0"]
 
 
 def loaded_from(weights: dict, place):
@@ -21,34 +21,37 @@ def loaded_from(weights: dict, place):
     return load_unet(str(place / "merged.safetensors"), "fp32")
 
 
+@every_family
 @pytest.mark.parametrize("naming", [kohya, diffusers])
-def test_sd15_names(model, clip, small_weights, folder, tmp_path, naming):
+def test_sd15_names(model, clip, kit, small_weights, folder, tmp_path, naming):
     file, merged = draw_lora(small_weights, LAYERS, naming)
     save_file(file, folder / "style.safetensors")
     changed = node("LoraLoaderModelOnly", model=model, lora_name="style.safetensors", strength_model=1.0)
     base, found, expected = (sample(m, clip) for m in (model, changed, loaded_from(merged, tmp_path)))
-    assert relative(found, expected) <= 1e-5
+    assert relative(found, expected) <= kit.rounding
     assert relative(base, expected) > 0.1
 
 
+@every_family
 @pytest.mark.parametrize("strength", [0.5, -1.0])
-def test_strength(model, clip, small_weights, folder, tmp_path, strength):
+def test_strength(model, clip, kit, small_weights, folder, tmp_path, strength):
     file, merged = draw_lora(small_weights, LAYERS, kohya)
     save_file(file, folder / "style.safetensors")
     scaled = {name: weight + (merged[name] - weight) * strength for name, weight in small_weights.items()}
     changed = node("LoraLoaderModelOnly", model=model, lora_name="style.safetensors", strength_model=strength)
-    assert relative(sample(changed, clip), sample(loaded_from(scaled, tmp_path), clip)) <= 1e-5
+    assert relative(sample(changed, clip), sample(loaded_from(scaled, tmp_path), clip)) <= kit.rounding
     without = node("LoraLoaderModelOnly", model=model, lora_name="style.safetensors", strength_model=0.0)
     assert torch.equal(sample(without, clip), sample(model, clip))
 
 
-def test_two_loras_add_up(model, clip, small_weights, folder, tmp_path):
+@every_family
+def test_two_loras_add_up(model, clip, kit, small_weights, folder, tmp_path):
     first, merged = draw_lora(small_weights, dict(list(LAYERS.items())[:5]), kohya)
     second, merged = draw_lora(merged, dict(list(LAYERS.items())[3:]), diffusers)
     for name, file in (("first", first), ("second", second)):
         save_file(file, folder / f"{name}.safetensors")
         model = node("LoraLoaderModelOnly", model=model, lora_name=f"{name}.safetensors", strength_model=1.0)
-    assert relative(sample(model, clip), sample(loaded_from(merged, tmp_path), clip)) <= 1e-5
+    assert relative(sample(model, clip), sample(loaded_from(merged, tmp_path), clip)) <= kit.rounding
 
 
 def test_text_encoder(model, clip, drawn, small_weights, folder):
@@ -72,13 +75,14 @@ def test_text_encoder(model, clip, drawn, small_weights, folder):
     assert relative(sample(changed, clip.with_positive(positive)), sample(changed, clip)) > 0.01
 
 
+@every_family
 @pytest.mark.parametrize("naming", [own, kohya])
-def test_temporal_layers_by_our_names(model, clip, small_weights, folder, tmp_path, naming):
-    file, merged = draw_lora(small_weights, dict(zip(OWN_LAYERS, OWN_LAYERS, strict=True)), naming)
+def test_temporal_layers_by_our_names(model, clip, kit, small_weights, folder, tmp_path, naming):
+    file, merged = draw_lora(small_weights, dict(zip(kit.own_layers, kit.own_layers, strict=True)), naming)
     save_file(file, folder / "motion.safetensors")
     changed = node("LoraLoaderModelOnly", model=model, lora_name="motion.safetensors", strength_model=1.0)
     base, found, expected = (sample(m, clip) for m in (model, changed, loaded_from(merged, tmp_path)))
-    assert relative(found, expected) <= 1e-5
+    assert relative(found, expected) <= kit.rounding
     assert relative(base, expected) > 0.01
 
 
@@ -93,6 +97,7 @@ def test_temporal_layers_by_diffusers_names_are_left_out_with_a_warning(model, c
     assert torch.equal(sample(changed, clip), sample(model, clip))
 
 
+@every_family
 def test_hook_on_one_conditioning(model, clip, small_weights, folder, tmp_path):
     """A LoRA hooked to the positive prompt changes its answer and not the negative's."""
     file, merged = draw_lora(small_weights, LAYERS, kohya)
@@ -105,6 +110,7 @@ def test_hook_on_one_conditioning(model, clip, small_weights, folder, tmp_path):
     assert relative(evaluate(model, clip, cfg=4.0), expected) > 0.1
 
 
+@every_family
 def test_hook_with_keyframes(model, clip, small_weights, folder, tmp_path):
     """Strength 0 in the first half of the schedule, 1 in the second."""
     file, merged = draw_lora(small_weights, LAYERS, kohya)
@@ -142,17 +148,18 @@ def test_hook_through_the_text_encoder(model, clip, drawn, small_weights, folder
     assert relative(evaluate(model, expected), evaluate(model, found)) > 0.1
 
 
-def test_every_name_of_sd15_finds_the_same_layer(model, sd15):
-    """Whatever name ComfyUI reads for a layer of an SD1.x UNet of this size, it reads for that layer here."""
-    names = comfy.lora.model_lora_keys_unet(sd15.model, {})
+@every_family
+def test_every_name_of_sd15_finds_the_same_layer(model, stock_sd):
+    """Whatever name ComfyUI reads for a layer of ComfyUI's UNet of this size, it reads for that layer here."""
+    names = comfy.lora.model_lora_keys_unet(stock_sd.model, {})
     ours = comfy.lora.model_lora_keys_unet(model.model, {})
     assert len(names) > 700
     assert {name: ours.get(name) for name in names} == names
 
 
-def test_names_that_comfyui_does_not_read_for_sd15_either(model, sd15):
+def test_names_that_comfyui_does_not_read_for_sd15_either(model, stock_sd):
     """peft's plain names of attention layers: without `processor` ComfyUI knows them for no SD1.x UNet."""
     plain = "unet.down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"
-    for patcher in (model, sd15):
+    for patcher in (model, stock_sd):
         names = comfy.lora.model_lora_keys_unet(patcher.model, {})
         assert plain not in names and plain.replace(".to_q", ".processor.to_q") in names

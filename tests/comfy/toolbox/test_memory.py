@@ -10,11 +10,13 @@ from cinemo_pack.cinemo_core.comfyui.decode import decode_clip
 from cinemo_pack.cinemo_core.comfyui.loading import load_unet
 from cinemo_pack.cinemo_core.comfyui.pictures import ClipSize
 
-from .conftest import FRAMES, evaluate, node, relative, sample
+from .conftest import evaluate, node, relative, sample
+from .kits import FRAMES, every_family
 
 OUT_OF_MEMORY = torch.OutOfMemoryError("made up by a test")
 
 
+@every_family
 def test_narrow_weights_differ_by_their_rounding(small_file, clip, capsys):
     """Half of a unit in the last place of a weight is 2^-9 (bf16), 2^-12 (fp16), 2^-4 (e4m3), 2^-3 (e5m2) of its size."""
     unit = {"fp16": 2**-12, "bf16": 2**-9, "fp8_e4m3fn": 2**-4, "fp8_e5m2": 2**-3}
@@ -27,6 +29,7 @@ def test_narrow_weights_differ_by_their_rounding(small_file, clip, capsys):
     assert all(errors[name] < 4 * unit[name] for name in unit)
 
 
+@every_family
 def test_computing_in_bf16(model, clip):
     """ModelComputeDtype: activations in bf16, weights as they are."""
     narrow = node("ModelComputeDtype", model=model, dtype="bf16")
@@ -36,6 +39,7 @@ def test_computing_in_bf16(model, clip):
     assert seen == {torch.bfloat16} and 1e-4 < error < 0.05
 
 
+@every_family
 def test_partly_loaded(small_file, model, clip):
     """Low VRAM: the weights that are cast on their way to the device give the same numbers."""
     partly = load_unet(small_file, "fp32")
@@ -57,6 +61,7 @@ def rows_seen(model) -> set:
     return seen
 
 
+@every_family
 def test_little_memory_evaluates_prompts_one_by_one(model, clip, monkeypatch):
     expected = sample(model, clip)
     seen = rows_seen(model)
@@ -67,13 +72,14 @@ def test_little_memory_evaluates_prompts_one_by_one(model, clip, monkeypatch):
         return (1, 1) if torch_free_too else 1
 
     monkeypatch.setattr(comfy.model_management, "get_free_memory", one_byte)
-    assert relative(sample(model, clip), expected) <= 1e-5 and seen == {FRAMES}
+    assert relative(sample(model, clip), expected) <= clip.kit.rounding and seen == {FRAMES}
 
 
-def test_out_of_memory_in_the_network(model, sd15, clip):
-    """As with SD1.x the error goes up, for ComfyUI to unload its models and say so; then the model works as before."""
+@every_family
+def test_out_of_memory_in_the_network(model, stock_sd, clip):
+    """As with Stable Diffusion the error goes up, for ComfyUI to unload its models and say so; then the model works as before."""
     expected = sample(model, clip)
-    for patcher in (model.clone(), sd15.clone()):
+    for patcher in (model.clone(), stock_sd.clone()):
         calls = []
 
         def fail_late(executor, *args, calls=calls, **kwargs):

@@ -19,11 +19,12 @@ from cinemo_pack.cinemo_core.comfyui.loading import load_unet
 from cinemo_pack.cinemo_core.comfyui.stock_loaders import stock_description
 from cinemo_pack.cinemo_core.errors import CheckpointError
 from cinemo_pack.nodes import CinemoExtension
-from cinemo_pack.tests.comfy.toolbox.files import REAL_WIDTH, SMALL, weights_of
+from cinemo_pack.tests.comfy.toolbox.files import REAL_WIDTH, weights_of
 from comfy.sd1_clip import SD1ClipModel
 from safetensors.torch import load_file, save_file
 
-from .conftest import evaluate, make_clip, node, relative, sample, with_hooks
+from .conftest import evaluate, node, relative, sample, with_hooks
+from .kits import every_family, make_clip
 
 CinemoCheckpoint = stock_description(CinemoSupported)
 CHECKPOINTS = [stock_description(description) for description in DESCRIPTIONS]
@@ -53,7 +54,8 @@ def only_file(folder) -> str:
     return file.relative_to(folder).as_posix()
 
 
-def test_model_save_and_load_anywhere(model, clip, folder, pack_loaded):
+@every_family
+def test_model_save_and_load_anywhere(model, clip, kit, folder, pack_loaded):
     """Our loader, Load Diffusion Model and Load Checkpoint give the same MODEL back, patches of the saved one included."""
     model.add_patches({"diffusion_model.out.2.bias": ("diff", (torch.full((4,), 0.3),))})
     expected = sample(model, clip)
@@ -65,14 +67,15 @@ def test_model_save_and_load_anywhere(model, clip, folder, pack_loaded):
         node("CheckpointLoaderSimple", ckpt_name=name)[0],
     ]
     for found in loaded:
-        assert isinstance(found.model, CinemoModel)
-        assert relative(sample(found, clip), expected) <= 1e-5
+        assert isinstance(found.model, kit.description.model_class)
+        assert relative(sample(found, clip), expected) <= kit.rounding
         make, arguments, *place = found.cached_patcher_init
         again = make(*arguments, disable_dynamic=True)
-        assert relative(sample(again[place[0]] if place else again, clip), expected) <= 1e-5
+        assert relative(sample(again[place[0]] if place else again, clip), expected) <= kit.rounding
 
 
-def test_a_file_without_prefix(small_file, clip, folder, pack_loaded):
+@every_family
+def test_a_file_without_prefix(small_file, clip, kit, folder, pack_loaded):
     """What the pack's own converter writes."""
     save_file(load_file(small_file), folder / "unet.safetensors")
     expected = sample(load_unet(small_file, "fp32"), clip)
@@ -80,9 +83,10 @@ def test_a_file_without_prefix(small_file, clip, folder, pack_loaded):
         node("UNETLoader", unet_name="unet.safetensors", weight_dtype="default"),
         node("CheckpointLoaderSimple", ckpt_name="unet.safetensors")[0],
     ):
-        assert relative(sample(found, clip), expected) <= 1e-5
+        assert relative(sample(found, clip), expected) <= kit.rounding
 
 
+@every_family
 def test_stock_weight_dtype(small_file, clip, folder, pack_loaded):
     save_file(load_file(small_file), folder / "unet.safetensors")
     found = node("UNETLoader", unet_name="unet.safetensors", weight_dtype="fp8_e4m3fn")
@@ -131,7 +135,7 @@ def test_without_the_pack_a_file_of_real_width_is_taken_for_sd15(folder, before,
         assert relative(evaluate(found, clip), evaluate(load_unet(str(folder / "unet.safetensors")), clip)) <= 1e-5
 
 
-def test_other_models_are_detected_as_before(pack_loaded, sd15):
+def test_other_models_are_detected_as_before(pack_loaded):
     """By their tensors, and by a configuration alone, as ComfyUI detects UNets in diffusers' layout."""
     wide = {name: tensor for name, tensor in weights_of(REAL_WIDTH).items() if not TEMPORAL.search(name)}
     for prefix in ("", "model.diffusion_model."):
@@ -141,10 +145,11 @@ def test_other_models_are_detected_as_before(pack_loaded, sd15):
     assert type(comfy.model_detection.model_config_from_unet_config(sizes)) is comfy.supported_models.SD15
 
 
-def test_damaged_file(small_weights, folder, pack_loaded):
+@every_family
+def test_damaged_file(small_weights, kit, folder, pack_loaded):
     """Refused in the words of our own loader."""
     save_file({k: w for k, w in small_weights.items() if k != "middle_block.0.in_layers.2.weight"}, folder / "unet.safetensors")
-    with pytest.raises(CheckpointError, match=r"The Cinemo UNet of the checkpoint lacks 1 tensors \(middle_block"):
+    with pytest.raises(CheckpointError, match=rf"The {kit.config.family} UNet of the checkpoint lacks 1 tensors \(middle_block"):
         node("UNETLoader", unet_name="unet.safetensors", weight_dtype="default")
 
 
@@ -162,9 +167,11 @@ def test_the_published_layout_is_refused_by_stock_loaders(drawn, folder, root, p
     assert comfy.model_detection.model_config_from_diffusers_unet(weights) is None
 
 
-def test_a_checkpoint_as_a_hook(model, clip, folder, pack_loaded):
-    """CreateHookModelAsLora: another checkpoint's weights for one prompt only."""
-    save_file({f"model.diffusion_model.{k}": w for k, w in weights_of(SMALL, "other.").items()}, folder / "other.safetensors")
+@every_family
+def test_a_checkpoint_as_a_hook(model, clip, kit, small_weights, folder, pack_loaded):
+    """CreateHookModelAsLora: another checkpoint's weights for one prompt only, but for those of an image projector: it has run by then."""
+    others = weights_of(kit.config, "other.") | {name: w for name, w in small_weights.items() if name.startswith("image_proj_model.")}
+    save_file({f"model.diffusion_model.{k}": w for k, w in others.items()}, folder / "other.safetensors")
     hooks = node("CreateHookModelAsLoraModelOnly", ckpt_name="other.safetensors", strength_model=1.0)
     hooked = with_hooks(clip, hooks)
     negative = evaluate(model, clip, cfg=0.0)

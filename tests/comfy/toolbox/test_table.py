@@ -19,14 +19,16 @@ def rows() -> list[list[str]]:
     return [row for row in cells if row[0] != "what" and not set(row[0]) <= set("-")]
 
 
-def functions_here() -> dict[tuple[str, str], str]:
-    """File and name -> source of every test in this folder but those of the table itself."""
+def functions_here(run_with: tuple[str, ...] = ("",)) -> dict[tuple[str, str], str]:
+    """File and name -> source of every test in this folder but those of the table itself; of those whose decorators name one of these."""
     found = {}
     for path in HERE.glob("test_*.py"):
         source = path.read_text(encoding="utf-8")
         for item in ast.parse(source).body:
             if path != Path(__file__) and isinstance(item, ast.FunctionDef) and item.name.startswith("test_"):
-                found[path.name, item.name] = ast.get_source_segment(source, item)
+                marks = " ".join(["", *map(ast.unparse, item.decorator_list)])
+                if any(name in marks for name in run_with):
+                    found[path.name, item.name] = ast.get_source_segment(source, item)
     return found
 
 
@@ -48,6 +50,12 @@ def test_row(row):
 def test_every_test_has_a_row():
     named = {name for row in ROWS for name in TEST.findall(row[3])}
     assert named == TESTS.keys()
+
+
+def test_the_rows_of_dynamicrafter_name_tests_that_run_with_it():
+    section = TABLE.read_text(encoding="utf-8").partition("\n## DynamiCrafter")[2]
+    named = set(TEST.findall(section))
+    assert len(named) > 40 and named <= functions_here(run_with=("every_family", "DYNAMICRAFTER")).keys()
 
 
 def test_a_column_too_many_would_be_seen():

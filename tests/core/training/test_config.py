@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 from cinemo_pack.cinemo_core.errors import CheckpointError, InputError
-from cinemo_pack.cinemo_core.training.config import Config, read_config
+from cinemo_pack.cinemo_core.training.additions import HELD_WEIGHTS, TEXT_WEIGHTS
+from cinemo_pack.cinemo_core.training.config import Config, Model, Text, read_config
 
 SMALLEST = """
 [data]
@@ -156,3 +157,9 @@ def test_the_page_gives_the_true_defaults(root):
             elif re.match(r'[\d\["]|true$|false$', written):
                 value = json.loads(written)
                 assert (tuple(value) if isinstance(value, list) else value) == key.default, key.name
+
+
+def test_what_may_be_asked_for_by_name_is_there():
+    choices = {item.name: item.metadata["choices"] for section in (Model, Text) for item in fields(section)}
+    assert choices["held_weights"] == ("none", *HELD_WEIGHTS)
+    assert choices["initial_weights"] == ("random", *TEXT_WEIGHTS)

@@ -1,5 +1,7 @@
 """Names and sizes of tensors: the full-size checkpoints in every layout."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from cinemo_pack.cinemo_core.errors import CheckpointError
@@ -7,6 +9,7 @@ from cinemo_pack.cinemo_core.models.dynamicrafter.config import DynamiCrafterCon
 from cinemo_pack.cinemo_core.models.dynamicrafter.keys import is_dynamicrafter, normalise
 from cinemo_pack.cinemo_core.models.dynamicrafter.resampler import Resampler, ResamplerConfig
 from cinemo_pack.cinemo_core.models.dynamicrafter.unet import DynamiCrafterUNet
+from cinemo_pack.tests.drawn_dynamicrafter import own_projector
 from cinemo_pack.tests.goldens import meta
 
 META = meta("dynamicrafter/full_state_dict_keys")
@@ -41,11 +44,20 @@ def test_the_spatial_part_has_the_names_of_sd21():
 
 
 def test_the_projector_loads_whole():
-    tensors = {name: torch.empty(tuple(shape), device="meta") for name, shape in META["image_proj_model."].items()}
+    tensors = own_projector({name: torch.empty(tuple(shape), device="meta") for name, shape in META["image_proj_model."].items()})
     config = ResamplerConfig.from_state_dict(tensors)
     resampler = Resampler(config, attention=None, dtype=torch.float32, device="meta", operations=torch.nn)
     resampler.load_state_dict(tensors, strict=True, assign=True)
     assert sum(p.numel() for p in resampler.parameters()) == META["image_proj_model_n_params"]
+
+
+def test_every_parameter_is_of_a_module_without_submodules():
+    """ComfyUI moves to the GPU, merges and patches no others."""
+    config = DynamiCrafterConfig.from_state_dict(normalise(published("256")))
+    projector = ResamplerConfig(1280, dim=1024, inner=768, hidden=4096, output_dim=1024, queries=256, depth=4)
+    unet = DynamiCrafterUNet(replace(config, projector=projector), attention=None, dtype=None, device="meta", operations=torch.nn)
+    for name, module in unet.named_modules():
+        assert not (list(module.parameters(recurse=False)) and list(module.children())), name
 
 
 def test_an_option_that_no_published_model_has_is_refused():

@@ -8,6 +8,7 @@ from cinemo_pack.cinemo_core.models.sd_unet.embeddings import sinusoid
 from cinemo_pack.cinemo_core.models.sd_unet.step import Step
 from cinemo_pack.tests.core.conftest import attention
 from cinemo_pack.tests.core.models.parity import assert_parity, fold, unfold
+from cinemo_pack.tests.drawn_dynamicrafter import own_projector
 from cinemo_pack.tests.goldens import load, meta
 from cinemo_pack.tests.goldens.rule import state_dict
 
@@ -77,7 +78,7 @@ def test_part(plain, gated, name):
 def test_resampler(name):
     tensors, weights = load("dynamicrafter/submodules_a"), PARTS["resampler_weights"]
     named = state_dict(weights["keys"], weights["weight_seed"], weights["checksum"])
-    own = {key.removeprefix("image_proj_model."): tensor for key, tensor in named.items()}
+    own = own_projector(named)
     config = ResamplerConfig.from_state_dict(own, head_dim=PARTS["resampler_config"]["dim_head"])
     resampler = Resampler(config, attention=attention, dtype=torch.float32, device="cpu", operations=torch.nn)
     resampler.load_state_dict(own)

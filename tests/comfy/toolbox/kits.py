@@ -1,0 +1,152 @@
+"""What the tests of this folder need of a family: a small network of SD's proportions, and a clip that it can sample.
+
+A test marked `every_family` runs with each of them; the others run with Cinemo.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import comfy.latent_formats
+import comfy.supported_models
+import pytest
+import torch
+from cinemo_pack.cinemo_core.comfyui.cinemo import sampling as cinemo
+from cinemo_pack.cinemo_core.comfyui.cinemo.conditioning import CLIP_KEY, ClipCondition
+from cinemo_pack.cinemo_core.comfyui.description import FamilyDescription
+from cinemo_pack.cinemo_core.comfyui.dynamicrafter import sampling as dynamicrafter
+from cinemo_pack.cinemo_core.comfyui.dynamicrafter.conditioning import IMAGE_KEY, ImageCondition
+from cinemo_pack.cinemo_core.comfyui.dynamicrafter.guidance import Guidance
+from cinemo_pack.cinemo_core.comfyui.families import DESCRIPTIONS
+from cinemo_pack.cinemo_core.models.sd_unet.config import UNetConfig
+from cinemo_pack.tests.comfy.toolbox.files import REAL_WIDTH, REAL_WIDTH_DYNAMICRAFTER, SMALL, SMALL_DYNAMICRAFTER
+
+FRAMES, HEIGHT, WIDTH = 5, 8, 8
+SCALE = comfy.latent_formats.SD15().scale_factor
+TOWER_TOKENS = 10
+
+
+@dataclass(frozen=True)
+class Kit:
+    """The tools of one family.
+
+    config, real_width: a small network, and one whose first level is as wide as SD's. own_layers: of the small one, what SD lacks.
+    options: what its conditioner adds to a conditioning, from the unscaled latent of an image [1, 4, h, w], the number of frames and
+    a motion number. motions: two such numbers. sample: with the family's own sampler, from model, clip, LATENT, steps and a name of
+    schedulers. pins_image: frame 0 is the image itself, whatever a node does to the prediction. rounding: bound of the relative error that
+    rounding of weights makes in a few steps.
+    stock, settings: ComfyUI's description of the SD that the family grew out of, and what it takes besides sizes.
+    """
+
+    config: UNetConfig
+    real_width: UNetConfig
+    own_layers: tuple[str, ...]
+    options: Callable[[torch.Tensor, int, float], dict]
+    motions: tuple[float, float]
+    sample: Callable[[Any, "Clip", dict, int, str], torch.Tensor]
+    schedulers: tuple[str, ...]
+    pins_image: bool
+    rounding: float
+    stock: type
+    settings: dict = field(default_factory=dict)
+
+    @property
+    def description(self) -> type[FamilyDescription]:
+        return next(description for description in DESCRIPTIONS if description.family.name == self.config.family)
+
+    @property
+    def moving(self) -> slice:
+        """The frames that sampling changes."""
+        return slice(1 if self.pins_image else 0, None)
+
+
+@dataclass
+class Clip:
+    """A clip ready to sample: z0 [1, 4, h, w] in the network's scale, the still clip as a LATENT holds it, both conditionings."""
+
+    kit: Kit
+    z0: torch.Tensor
+    samples: torch.Tensor
+    positive: list
+    negative: list
+
+    @property
+    def moving(self) -> slice:
+        return self.kit.moving
+
+    def with_positive(self, positive: list) -> "Clip":
+        return replace(self, positive=positive)
+
+    def check_image(self, frames: torch.Tensor, atol: float = 1e-4) -> None:
+        """Where frame 0 is the image, it is."""
+        if self.kit.pins_image:
+            torch.testing.assert_close(frames[:1], self.z0, rtol=0, atol=atol)
+
+
+def make_clip(
+    frames: int = FRAMES, height: int = HEIGHT, width: int = WIDTH, text_width: int | None = None, kit: Kit | None = None
+) -> Clip:
+    kit = kit or CINEMO
+    generator = torch.Generator().manual_seed(3)
+    z0 = torch.randn(1, 4, height, width, generator=generator)
+    text, negative_text = torch.randn(2, 1, 9, text_width or kit.config.context_dim, generator=generator)
+    unscaled = z0 / SCALE
+    options = kit.options(unscaled, frames, kit.motions[0])
+    return Clip(kit, z0, unscaled.repeat(frames, 1, 1, 1), [[text, options]], [[negative_text, dict(options)]])
+
+
+def cinemo_options(image: torch.Tensor, frames: int, motion: float) -> dict:
+    return {CLIP_KEY: ClipCondition(image, motion, frames)}
+
+
+def cinemo_sample(model, clip: Clip, latent: dict, steps: int, scheduler: str) -> torch.Tensor:
+    sampling = cinemo.Sampling(1, steps, 4.0, "ddim", scheduler)
+    return cinemo.sample_clip(model, clip.positive, clip.negative, latent, sampling)[0]["samples"]
+
+
+def dynamicrafter_options(image: torch.Tensor, frames: int, motion: float) -> dict:
+    tower = torch.randn(1, TOWER_TOKENS, SMALL_DYNAMICRAFTER.projector.image_dim, generator=torch.Generator().manual_seed(4))
+    return {IMAGE_KEY: ImageCondition(image.repeat(frames, 1, 1, 1), tower, int(motion))}
+
+
+def dynamicrafter_sample(model, clip: Clip, latent: dict, steps: int, scheduler: str) -> torch.Tensor:
+    sampling = dynamicrafter.Sampling(1, steps, scheduler=scheduler, guidance=Guidance(4.0))
+    return dynamicrafter.sample_clip(model, clip.positive, clip.negative, latent, sampling)["samples"]
+
+
+CINEMO = Kit(
+    config=SMALL,
+    real_width=REAL_WIDTH,
+    own_layers=(
+        "input_blocks.1.1.transformer_blocks.0.attn_temp.to_q",
+        "middle_block.1.transformer_blocks.0.attn_temp.to_out.0",
+        "motion_embed.0",
+    ),
+    options=cinemo_options,
+    motions=(90.0, 80.0),
+    sample=cinemo_sample,
+    schedulers=(cinemo.REFERENCE_SCHEDULER, "karras"),
+    pins_image=True,
+    rounding=1e-5,
+    stock=comfy.supported_models.SD15,
+)
+DYNAMICRAFTER = Kit(
+    config=SMALL_DYNAMICRAFTER,
+    real_width=REAL_WIDTH_DYNAMICRAFTER,
+    own_layers=(
+        "input_blocks.1.1.temporal.transformer_blocks.0.attn1.to_q",
+        "middle_block.1.transformer_blocks.0.attn2.to_k_ip",
+        "output_blocks.2.0.temopral_conv.conv1.2",
+        "fps_embedding.0",
+    ),
+    options=dynamicrafter_options,
+    motions=(24, 5),
+    sample=dynamicrafter_sample,
+    schedulers=(dynamicrafter.REFERENCE, "karras"),
+    pins_image=False,
+    rounding=1e-4,
+    stock=comfy.supported_models.SD20,
+    settings={"use_linear_in_transformer": True},
+)
+KITS = {kit.config.family: kit for kit in (CINEMO, DYNAMICRAFTER)}
+every_family = pytest.mark.parametrize("kit", KITS.values(), ids=KITS, indirect=True)
