@@ -178,6 +178,35 @@ def drawings(card: Image.Image) -> None:
     strip(card, drawing, 660, [0, 0.33, 0.67, 1], {0, 3})
 
 
+def low_band(card: Image.Image) -> None:
+    """The picture and noise, the noise with the picture's low frequencies, and the clip that begins there."""
+    size = 250
+    picture, noise = scene(0, size), Image.effect_noise((size, size), 150).convert("RGB")
+    blurred = picture.resize((6, 6), Image.Resampling.BOX).resize((size, size), Image.Resampling.BICUBIC)
+    for (x, y), shown, edge in (
+        ((60, 80), picture, GIVEN),
+        ((60, 370), noise, INK),
+        ((714, 225), Image.blend(noise, blurred, 0.5), INK),
+    ):
+        place(card, shown, x, y, edge)
+    arrow(card, (350, 210), (670, 320))
+    arrow(card, (350, 490), (670, 380))
+    arrow(card, (839, 500), (700, 640))
+    strip(card, scene, 680, [0, 0.33, 0.67, 1], {0})
+
+
+def calmer(card: Image.Image) -> None:
+    """A clip in which the light changes, and the same clip with 0.6 of the change."""
+
+    def dusk(change: float, size: int) -> Image.Image:
+        day = scene(0.5, size)
+        return Image.blend(day, Image.new("RGB", day.size, (30, 20, 60)), 0.85 * change)
+
+    strip(card, dusk, 140, [0, 0.33, 0.67, 1], {0, 1, 2, 3})
+    arrow(card, (512, 410), (512, 550))
+    strip(card, dusk, 620, [0, 0.2, 0.4, 0.6], set())
+
+
 def follow_poses(card: Image.Image) -> None:
     place(card, character(0, 300), 362, 70, GIVEN)
     strip(card, skeleton, 430, DANCE, set(range(len(DANCE))))
@@ -246,6 +275,9 @@ CARDS: dict[str, Callable[[Image.Image], None]] = {
     "Make a loop (DynamiCrafter)": loop,
     "Custom sampling (DynamiCrafter)": parts,
     "Connect two drawings (ToonCrafter)": drawings,
+    "Make a clip calmer (any model)": calmer,
+    "DCTInit noise (SVD)": low_band,
+    "DCTInit noise (Wan)": low_band,
     "Animate a character (Animate Anyone)": follow_poses,
     "Animate a character, long clip (Animate Anyone)": long_clip,
     "Custom sampling (Animate Anyone)": figure_parts,

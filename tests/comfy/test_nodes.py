@@ -9,6 +9,7 @@ from cinemo_pack.tests.comfy.toolbox.files import SMALL, weights_of
 from safetensors.torch import save_file
 
 NODES = asyncio.run(asyncio.run(comfy_entrypoint()).get_node_list())
+ANY_CLIP = "COMFY_MATCHTYPE_V3"  # LATENT or IMAGE, whichever comes in
 DESIGN = {
     "CinemoModelLoader": ["MODEL"],
     "CinemoBundleLoader": ["MODEL", "CLIP", "VAE"],
@@ -29,10 +30,10 @@ DESIGN = {
     "CinemoAnimateAnyoneNoise": ["NOISE"],
     "CinemoAnimateAnyoneInterpolate": ["LATENT"],
     "CinemoMotionConditioning": ["CONDITIONING", "CONDITIONING", "LATENT"],
-    "CinemoDCTInitNoise": ["NOISE"],
+    "CinemoDCTInitNoise": ["NOISE", "MODEL"],
     "CinemoInvertVideo": ["NOISE", "LATENT", "STRING"],
-    "CinemoResidualSplit": ["LATENT", "LATENT"],
-    "CinemoResidualMerge": ["LATENT"],
+    "CinemoResidualSplit": [ANY_CLIP, ANY_CLIP],
+    "CinemoResidualMerge": [ANY_CLIP],
     "CinemoResidualKSampler": ["LATENT", "LATENT"],
     "CinemoDDIMScheduler": ["SIGMAS"],
     "CinemoExtendVideo": ["LATENT", "STRING"],
@@ -41,7 +42,7 @@ DESIGN = {
     "CinemoPoseAlignment": ["IMAGE", "POSE_KEYPOINT", "STRING"],
     "CinemoPoseAlignmentFromPictures": ["IMAGE", "STRING"],
     "CinemoPoseClip": ["IMAGE", "POSE_KEYPOINT"],
-    "CinemoMotionBucketFromVideo": ["INT", "FLOAT", "IMAGE"],
+    "CinemoMotionBucketFromVideo": ["INT", "FLOAT", "IMAGE", "STRING"],
     "CinemoMotionReport": ["IMAGE", "STRING"],
 }
 

@@ -16,6 +16,7 @@ from cinemo_pack.tests.workflows import (
     NAMES,
     ROOT,
     TITLES,
+    VALIDATED_ONLY,
     as_twin,
     frames_node,
     pack_inputs,
@@ -116,7 +117,7 @@ def first_image(graph: dict) -> list:
 # The temporal decoder is one node's business: two workflows, a clip and a longer one, show it.
 CINEMO = [name for name in NAMES if "(Cinemo)" in TITLES[name]]
 ANIMATE_ANYONE = [name for name in NAMES if "(Animate Anyone)" in TITLES[name]]
-DYNAMICRAFTER = [name for name in NAMES if name not in (*CINEMO, *ANIMATE_ANYONE)]
+DYNAMICRAFTER = [name for name in NAMES if name not in (*CINEMO, *ANIMATE_ANYONE, *VALIDATED_ONLY, "calmer")]
 RUNS = [*((name, "image") for name in CINEMO), ("image_to_video", "auto"), ("extend_video", "auto")]
 
 
@@ -216,6 +217,21 @@ def test_windows_count_and_a_lora_on_reference_net_too(client, workflow, picture
         assert (
             abs(frames_of(client, change(patched, "CinemoAnimateAnyoneReferenceLoRA", strength=strength)) - frames).mean() > SEEN
         ) == changes
+
+
+def test_a_clip_comes_out_calmer(client, workflow, video):
+    """Nearer to its first frame with a smaller gain; the same frame 0, and the video's own speed."""
+    clips = []
+    for gain in (1.0, 0.6, 0.0):
+        graph = change(shrink(workflow("calmer"), "image"), "CinemoResidualMerge", gain=gain)
+        outputs = client.run(graph)
+        clips.append(images(client, outputs[frames_node(graph)]))
+    moved = [abs(clip[1:] - clip[:1]).mean() for clip in clips]
+    assert moved[0] > moved[1] > moved[2] and len(clips[0]) == FRAMES
+    assert all(abs(clip[0] - clips[0][0]).max() <= 1 for clip in clips)
+    (saved,) = outputs[video_of(graph)]["images"]
+    with av.open(io.BytesIO(client.fetch(saved))) as container:
+        assert container.streams.video[0].average_rate == SECOND
 
 
 def test_denoise_0_gives_the_video_back(client, workflow, picture, video):

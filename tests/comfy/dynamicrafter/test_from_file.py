@@ -1,6 +1,7 @@
 """From one file to frames, through the nodes: every output of the loader fits the nodes that take it."""
 
 import inspect
+import json
 
 import pytest
 import torch
@@ -9,6 +10,8 @@ from cinemo_pack.nodes.dynamicrafter.condition import CinemoDynamiCrafterConditi
 from cinemo_pack.nodes.dynamicrafter.decode import CinemoToonCrafterDecode
 from cinemo_pack.nodes.dynamicrafter.load import CinemoDynamiCrafterLoader
 from cinemo_pack.nodes.dynamicrafter.sample import CinemoDynamiCrafterKSampler
+from cinemo_pack.nodes.measure import CinemoMotionBucketFromVideo, CinemoMotionReport
+from cinemo_pack.nodes.residual import CinemoResidualMerge, CinemoResidualSplit
 from cinemo_pack.tests import drawn_dynamicrafter as drawn
 from safetensors.torch import save_file
 
@@ -51,6 +54,20 @@ def test_a_whole_file_makes_a_clip(model_folders, config, base):
     sampled, vae, _, _ = frames_of(model_folders.checkpoints, drawn.checkpoint(config=config, base=base), between=False)
     (images,) = run(CinemoVideoDecode, samples=sampled, vae=vae)
     assert images.shape == (FRAMES, SIZE, SIZE, 3) and images.isfinite().all() and images.std() > 0
+
+
+def test_the_tools_for_any_clip_take_one_of_dynamicrafter(model_folders):
+    """Motion measured and reported, and the latents taken apart and put together again."""
+    sampled, vae, _, _ = frames_of(model_folders.checkpoints, drawn.checkpoint(), between=False)
+    (images,) = run(CinemoVideoDecode, samples=sampled, vae=vae)
+    bucket, ssim, plot = run(CinemoMotionBucketFromVideo, images=images, width=SIZE, height=SIZE)
+    assert 0 <= bucket <= 19 and -1 <= ssim <= 1 and plot.shape[-1] == 3
+    chart, report = run(CinemoMotionReport, images=images)
+    assert chart.shape[-1] == 3 and json.loads(report)
+    first, residual = run(CinemoResidualSplit, clip=sampled)
+    assert residual["samples"][1:].abs().max() > 0
+    (merged,) = run(CinemoResidualMerge, first_frame=first, residual=residual)
+    torch.testing.assert_close(merged["samples"], sampled["samples"], rtol=0, atol=1e-5)
 
 
 def test_a_tooncrafter_file_makes_a_clip_between_two_pictures(model_folders, caplog):
