@@ -21,8 +21,8 @@ def check_clip_latent(latent: torch.Tensor, family: str = "Cinemo", maker: str =
     check_latent(latent, family, maker)
     if latent.shape[0] < MIN_FRAMES:
         raise InputError(
-            f"The latent has {latent.shape[0]} frame(s); a {family} clip has the input image and at least one frame after it: "
-            "use 2 or more."
+            f"The latent has {latent.shape[0]} frame(s), a clip of {family} has {MIN_FRAMES} or more; make the latent with {maker}, "
+            "or with VAE Encode on the frames of a clip."
         )
 
 

@@ -4,7 +4,7 @@ from comfy_api.latest import ComfyExtension, io
 
 from ..cinemo_core.comfyui import stock_loaders
 from ..cinemo_core.comfyui.cinemo import choices
-from . import animate_anyone, cinemo, decode, detail, dynamicrafter, measure, residual
+from . import animate_anyone, cinemo, decode, detail, dynamicrafter, measure, pose, residual
 
 
 class CinemoExtension(ComfyExtension):
@@ -13,7 +13,8 @@ class CinemoExtension(ComfyExtension):
         choices.register_included()
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        return [*cinemo.NODES, *dynamicrafter.NODES, *animate_anyone.NODES, *residual.NODES, *decode.NODES, *detail.NODES, *measure.NODES]
+        families = [*cinemo.NODES, *dynamicrafter.NODES, *animate_anyone.NODES]
+        return [*families, *residual.NODES, *decode.NODES, *detail.NODES, *pose.NODES, *measure.NODES]
 
 
 async def comfy_entrypoint() -> CinemoExtension:

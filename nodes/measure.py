@@ -29,6 +29,11 @@ class CinemoMotionBucketFromVideo(io.ComfyNode):
                     "of ordinary video, so 3 to 10 for those.",
                 ),
                 inputs.resize("How the frames meet the size."),
+                io.Image.Input(
+                    "made",
+                    optional=True,
+                    tooltip="A clip that you made, with any model, to compare with the target. Its neighbouring frames are compared.",
+                ),
             ],
             outputs=[
                 io.Int.Output(display_name="motion_bucket", tooltip="0 (least) to 19 (most), for motion_bucket of the conditioning."),
@@ -36,13 +41,17 @@ class CinemoMotionBucketFromVideo(io.ComfyNode):
                     display_name="ssim", tooltip="The measure itself: mean SSIM of the compared frames, 1 where nothing moves."
                 ),
                 io.Image.Output(display_name="plot", tooltip="SSIM of each pair of frames over the bucket scale."),
+                io.String.Output(
+                    display_name="advice",
+                    tooltip="What to set: Cinemo's bucket, and with made which way to turn SVD's and DynamiCrafter's motion.",
+                ),
             ],
         )
 
     @classmethod
-    def execute(cls, images, width, height, frame_stride, resize) -> io.NodeOutput:
-        bucket, ssim, plot = measure_motion(images, width, height, frame_stride, resize)
-        return io.NodeOutput(bucket, ssim, plot, ui={"motion_bucket": [bucket]})  # web/motion_scale.js marks it
+    def execute(cls, images, width, height, frame_stride, resize, made=None) -> io.NodeOutput:
+        bucket, ssim, plot, advice = measure_motion(images, width, height, frame_stride, resize, made)
+        return io.NodeOutput(bucket, ssim, plot, advice, ui={"motion_bucket": [bucket]})  # web/motion_scale.js marks it
 
 
 class CinemoMotionReport(io.ComfyNode):

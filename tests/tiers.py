@@ -18,6 +18,7 @@ PLACES = {
     "core/test_convert_limits.py": "system",  # processes of their own
     "core/test_download.py": "system",  # a hub on this machine, cut connections, kills
     "core/test_download_file.py": "system",  # the same hub
+    "core/test_download_set.py": "system",  # the same hub
     "core/test_fuzz.py": "soak",
     "core/test_killed.py": "system",
     "core/training/test_autoencoder.py": "system",

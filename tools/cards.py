@@ -8,7 +8,14 @@ A card is a scheme, and says so: which pictures go in, which frames come out.
 import math
 from collections.abc import Callable, Sequence
 
+import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+
+from cinemo_core.pose.align import align
+from cinemo_core.pose.draw import LIMBS, draw_figure
+from cinemo_core.pose.figure import Figure, moved
+from cinemo_core.pose.motions import MOTIONS
+from cinemo_core.pose.skeleton import Posture, photograph, pose
 
 from .environment import ROOT
 
@@ -171,6 +178,35 @@ def drawings(card: Image.Image) -> None:
     strip(card, drawing, 660, [0, 0.33, 0.67, 1], {0, 3})
 
 
+def low_band(card: Image.Image) -> None:
+    """The picture and noise, the noise with the picture's low frequencies, and the clip that begins there."""
+    size = 250
+    picture, noise = scene(0, size), Image.effect_noise((size, size), 150).convert("RGB")
+    blurred = picture.resize((6, 6), Image.Resampling.BOX).resize((size, size), Image.Resampling.BICUBIC)
+    for (x, y), shown, edge in (
+        ((60, 80), picture, GIVEN),
+        ((60, 370), noise, INK),
+        ((714, 225), Image.blend(noise, blurred, 0.5), INK),
+    ):
+        place(card, shown, x, y, edge)
+    arrow(card, (350, 210), (670, 320))
+    arrow(card, (350, 490), (670, 380))
+    arrow(card, (839, 500), (700, 640))
+    strip(card, scene, 680, [0, 0.33, 0.67, 1], {0})
+
+
+def calmer(card: Image.Image) -> None:
+    """A clip in which the light changes, and the same clip with 0.6 of the change."""
+
+    def dusk(change: float, size: int) -> Image.Image:
+        day = scene(0.5, size)
+        return Image.blend(day, Image.new("RGB", day.size, (30, 20, 60)), 0.85 * change)
+
+    strip(card, dusk, 140, [0, 0.33, 0.67, 1], {0, 1, 2, 3})
+    arrow(card, (512, 410), (512, 550))
+    strip(card, dusk, 620, [0, 0.2, 0.4, 0.6], set())
+
+
 def follow_poses(card: Image.Image) -> None:
     place(card, character(0, 300), 362, 70, GIVEN)
     strip(card, skeleton, 430, DANCE, set(range(len(DANCE))))
@@ -191,6 +227,39 @@ def long_clip(card: Image.Image) -> None:
     arrow(card, (512, 726), (512, 780))
 
 
+def dressed(figure: Figure, size: int) -> Image.Image:
+    """A person with the limbs of a figure in a square picture, in the same room."""
+    picture = character(0, size)
+    pen = ImageDraw.Draw(picture)
+    pen.rectangle((0, 0, size, size * 0.82), fill=(206, 220, 226))
+    pen.rectangle((0, size * 0.82, size, size), fill=(176, 150, 120))
+    place_of = [tuple(float(value) for value in point[:2]) for point in figure.body]
+    width = max(6, round(size / 15))
+    for first, second in LIMBS[2:12]:
+        colour = (236, 188, 150) if first < 8 and second < 8 else (200, 70, 84) if first == 1 else (52, 74, 110)
+        pen.line((*place_of[first], *place_of[second]), fill=colour, width=width)
+        pen.circle(place_of[second], width / 2, fill=colour)
+    pen.polygon([place_of[joint] for joint in (2, 5, 11, 8)], fill=(200, 70, 84))
+    x, y = place_of[0]
+    pen.circle((x, y), size * 0.06, fill=(236, 188, 150))
+    pen.chord((x - size * 0.06, y - size * 0.06, x + size * 0.06, y + size * 0.06), 180, 360, fill=(84, 54, 40))
+    return picture
+
+
+def dance(card: Image.Image) -> None:
+    """Poses of somebody tall become those of the character, who is small."""
+    size = 200
+    stands = moved(photograph(pose(Posture()), size, size), np.full(2, 0.7), np.array([size * 0.15, size * 0.24]), size, size)
+    poses = [photograph(pose(MOTIONS["dance"](time)), size, size) for time in DANCE]
+    place(card, dressed(stands, size), 276, 70, GIVEN)
+    place(card, Image.fromarray(draw_figure(stands)), 548, 70, GIVEN)
+    rows = ([Image.fromarray(draw_figure(figure)) for figure in poses], [dressed(figure, size) for figure in align(poses, stands).figures])
+    for row, y, edge in zip(rows, (370, 696), (GIVEN, INK), strict=True):
+        for i, picture in enumerate(row):
+            place(card, picture, 58 + i * 236, y, edge)
+    arrow(card, (512, 590), (512, 672))
+
+
 def figure_parts(card: Image.Image) -> None:
     boxes(card, ("four files", "noise", "DDIM", "guidance"), 70)
     strip(card, skeleton, 420, DANCE, set(range(len(DANCE))))
@@ -206,9 +275,13 @@ CARDS: dict[str, Callable[[Image.Image], None]] = {
     "Make a loop (DynamiCrafter)": loop,
     "Custom sampling (DynamiCrafter)": parts,
     "Connect two drawings (ToonCrafter)": drawings,
+    "Make a clip calmer (any model)": calmer,
+    "DCTInit noise (SVD)": low_band,
+    "DCTInit noise (Wan)": low_band,
     "Animate a character (Animate Anyone)": follow_poses,
     "Animate a character, long clip (Animate Anyone)": long_clip,
     "Custom sampling (Animate Anyone)": figure_parts,
+    "Dance from a video (Animate Anyone)": dance,
 }
 
 

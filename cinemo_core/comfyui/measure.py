@@ -7,14 +7,21 @@ import comfy.utils
 import torch
 
 from ..motion.buckets import score_clip
+from ..motion.match import match_text
 
 
-def measure_motion(images: torch.Tensor, width: int, height: int, frame_stride: int, resize: str) -> tuple[int, float, torch.Tensor]:
-    """Motion bucket, mean SSIM and their chart [1, h, w, 3] of a clip [f, h, w, 3 or 4]; see `score_clip`."""
+def measure_motion(
+    images: torch.Tensor, width: int, height: int, frame_stride: int, resize: str, made: torch.Tensor | None = None
+) -> tuple[int, float, torch.Tensor, str]:
+    """Motion bucket, mean SSIM, their chart [1, h, w, 3] and the advice of `match_text` for a clip [f, h, w, 3 or 4].
+
+    made: a clip to compare with it, neighbour by neighbour at the same size. See `score_clip`.
+    """
     from ..motion.charts import score_chart, to_image  # not at module level: drawing is not part of the pack's start
 
     score = score_clip(images, width, height, resize, frame_stride, _progress())
-    return score.bucket, score.ssim, to_image(score_chart(score))
+    compared = None if made is None else score_clip(made, width, height, resize, 1, _progress())
+    return score.bucket, score.ssim, to_image(score_chart(score)), match_text(score, compared)
 
 
 def report_motion(images: torch.Tensor, first_image: torch.Tensor | None, resize: str) -> tuple[torch.Tensor, str]:

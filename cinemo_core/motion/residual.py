@@ -1,13 +1,13 @@
 """Motion residuals: what Cinemo denoises instead of frames (paper sec. 3.1, M = {z_2 - z_1, ..., z_N - z_1}).
 
 A clip is [f, c, h, w] with the input image's latent z0 [1, c, h, w] as frame 0. Residuals keep that layout, frame 0
-included, so that clips and residuals line up frame by frame.
+included, so that clips and residuals line up frame by frame. `split_clip` and `merge_clip` take clips of any model.
 """
 
 import torch
 
 from ..errors import InputError
-from ..shapes import check_clip_latent, check_finite
+from ..shapes import MIN_FRAMES, check_finite
 
 MAX_GAIN = 4.0
 
@@ -34,30 +34,56 @@ def static_clip(z0: torch.Tensor, frames: int) -> torch.Tensor:
 
 
 def split_clip(clip: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """A clip [f, 4, h, w] as its first frame [1, 4, h, w] and its residual [f, 4, h, w]. Raises InputError if it is no clip."""
-    check_clip_latent(clip)
-    check_finite(clip)
-    z0 = clip[:1].clone()
-    return z0, to_residual(clip, z0)
+    """A clip of any model as its first frame and its residual, which is as long as the clip.
+
+    clip: frames as batch, [f, c, h, w], or with an axis, [b, c, f, h, w]; pictures [f, h, w, c] are treated like the former.
+    Raises InputError if it is no clip.
+    """
+    check_any_clip(clip)
+    first = first_frame(clip).clone()
+    return first, clip - first
 
 
 def merge_clip(first: torch.Tensor, residual: torch.Tensor, gain: float = 1.0) -> torch.Tensor:
-    """A first frame plus `gain` times a motion: the clip [f, 4, h, w], its frame 0 exactly the first frame.
+    """A first frame plus `gain` times a motion: a clip like `residual`, its frame 0 exactly the first frame.
 
-    first: one latent or a clip [n, 4, h, w], of which frame 0 counts. residual: [f, 4, h, w]. gain: 0 (still) to 4.
+    first: one frame or a clip, of which frame 0 counts, laid out like residual (see `split_clip`). gain: 0 (still) to 4.
     Raises InputError for a gain out of range, sizes that differ and non-finite numbers.
     """
     if not 0.0 <= gain <= MAX_GAIN:
         raise InputError(f"The gain is {gain}; choose a number from 0 (no motion) to {MAX_GAIN:g}.")
-    check_clip_latent(residual)
-    if first.ndim != 4 or first.shape[0] < 1 or first.shape[1:] != residual.shape[1:]:
+    check_any_clip(residual)
+    frame = None if first.is_nested or first.ndim != residual.ndim or 0 in first.shape else first_frame(first)
+    if frame is None or frame.shape[1:] != first_frame(residual).shape[1:] or frame.shape[0] not in (1, residual.shape[0]):
         raise InputError(
             f"The first frame has shape {list(first.shape)} and the motion {list(residual.shape)}; "
             "a motion moves onto another image only at the same width and height: encode the image at the size of the clip."
         )
-    for latent in (first, residual):
-        check_finite(latent)
-    return to_frames(gain * residual, first[:1].to(residual))
+    check_finite(frame)
+    frame = frame.to(residual)
+    clip = gain * residual + frame
+    first_frame(clip).copy_(frame)
+    return clip
+
+
+def first_frame(clip: torch.Tensor) -> torch.Tensor:
+    """A view of frame 0: [1, c, h, w] of frames as batch, [b, c, 1, h, w] where frames have an axis."""
+    return clip[:1] if clip.ndim == 4 else clip[:, :, :1]
+
+
+def check_any_clip(clip: torch.Tensor) -> None:
+    """Raise InputError unless `clip` is a finite clip of any model, with at least 2 frames."""
+    if clip.is_nested:
+        raise InputError("The latent holds video and sound together; use the latent of the video alone.")
+    if clip.ndim not in (4, 5) or 0 in clip.shape[1:]:
+        raise InputError(
+            f"The clip has shape {list(clip.shape)}; a clip is [frames, channels, height, width] "
+            "or [batch, channels, frames, height, width]."
+        )
+    frames = clip.shape[0] if clip.ndim == 4 else clip.shape[2]
+    if frames < MIN_FRAMES:
+        raise InputError(f"The clip has {frames} frame(s), and motion is the difference to the first: use {MIN_FRAMES} or more.")
+    check_finite(clip)
 
 
 def _check(clip: torch.Tensor, z0: torch.Tensor) -> None:

@@ -7,11 +7,13 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import InputError
-from ..models.cinemo.dctinit import add_noise, check_low_pass, dct_init
+from ..models.cinemo.dctinit import dct_init
 from ..models.cinemo.schedule import alphas_cumprod, ddim_timesteps
+from ..motion.low_pass import LowPass
 from .objective import RESIDUAL, to_frames, to_network
 
 CUTOFF, NOISE_LEVEL = 0.23, 975  # the authors' demo of animation
+TRANSFORMS = {"dctinit": "dct", "fftinit": "fft"}  # fftinit: what the paper compares DCTInit with
 
 
 @torch.no_grad()
@@ -83,26 +85,8 @@ def denoise(
 
 def refine(z0: Tensor, noise: Tensor, initial_noise: str, cutoff: float, noise_level: int) -> Tensor:
     """Initial noise of one clip: z0 [c, h, w], noise [f, c, h, w]."""
-    if initial_noise == "dctinit":
-        return dct_init(z0[None], noise, cutoff, noise_level)
-    if initial_noise == "fftinit":
-        return fft_init(z0[None], noise, cutoff, noise_level)
     if initial_noise == "none":
         return noise
-    raise InputError(f"The initial noise is {initial_noise!r}; choose dctinit, fftinit or none.")
-
-
-def fft_init(z0: Tensor, noise: Tensor, cutoff: float = CUTOFF, noise_level: int = NOISE_LEVEL) -> Tensor:
-    """What the paper compares DCTInit with (FreeInit, arXiv 2312.07537): the same bands exchanged, of the Fourier transform.
-
-    z0: [1, c, h, w]; noise: [f, c, h, w]. The band reaches as many cycles per picture as DCTInit's: its coefficient k
-    makes k / 2 cycles, so |k| <= (int(n * cutoff) - 1) / 2 is kept, and every temporal frequency.
-    """
-    check_low_pass(cutoff, noise_level, 1.0)
-    high = noise.detach().cpu().double()
-    low = add_noise(z0.detach().cpu().double(), high, noise_level)  # 1 c h w -> f c h w
-    kept = [torch.fft.fftfreq(n, 1 / n).abs() <= (int(n * cutoff) - 1) / 2 for n in noise.shape[2:]]
-    mask = kept[0][:, None] & kept[1]
-    axes = (0, 2, 3)  # f c h w
-    mixed = torch.where(mask, torch.fft.fftn(low, dim=axes), torch.fft.fftn(high, dim=axes))
-    return torch.fft.ifftn(mixed, dim=axes).real.to(noise)
+    if initial_noise not in TRANSFORMS:
+        raise InputError(f"The initial noise is {initial_noise!r}; choose dctinit, fftinit or none.")
+    return dct_init(z0[None], noise, LowPass(cutoff, noise_level, transform=TRANSFORMS[initial_noise]))

@@ -29,8 +29,8 @@ class CinemoAnimateAnyoneInterpolate(io.ComfyNode):
                     "method",
                     options=list(METHODS),
                     default="slerp",
-                    tooltip="How the frames between come about. linear: a fade between two frames. slerp: the same along an arc, which keeps "
-                    "the contrast.",
+                    tooltip="How the frames between come about. linear: a fade between two frames. slerp: the same along an arc, "
+                    "which keeps the contrast.",
                 ),
             ],
             outputs=[io.Latent.Output(display_name="latent", tooltip="The longer clip, ready to decode.")],

@@ -13,6 +13,7 @@ import pytest
 from cinemo_pack.tests.workflows import WORKFLOWS
 from cinemo_pack.tests.workflows.animate_anyone_files import write_animate_anyone_files
 from cinemo_pack.tests.workflows.dynamicrafter_files import write_dynamicrafter_files
+from cinemo_pack.tests.workflows.pose_files import write_pose_files
 from cinemo_pack.tests.workflows.sd15_files import WIDE_BUNDLE, write_controlnet, write_lora, write_wide_bundle
 from cinemo_pack.tests.workflows.stock_files import write_stock_files
 from cinemo_pack.tools.browser import CHROMIUM, installed
@@ -73,8 +74,9 @@ def server(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 @pytest.fixture(scope="session")
 def animate_anyone_files(server: Server) -> None:
-    """The files that its workflows name, of small width."""
+    """The files that its workflows name, of small width, and poses."""
     write_animate_anyone_files(server.base / "models")
+    write_pose_files(server.base / "input")
 
 
 @pytest.fixture(scope="session")

@@ -74,7 +74,7 @@ def test_an_error_is_a_sentence_on_its_node(opened, server):
     page.wait_for_function("() => app.lastExecutionError")
     error = page.evaluate("() => app.lastExecutionError")
     assert str(error["node_id"]) == sampler
-    sentence = "a Cinemo clip has the input image and at least one frame after"
+    sentence = "a clip of Cinemo has 2 or more"
     assert sentence in error["exception_message"]
     page.get_by_test_id("error-overlay").get_by_text("Cinemo Residual KSampler failed").wait_for()
     page.get_by_test_id("error-overlay").get_by_text("View details").click()

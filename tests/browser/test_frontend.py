@@ -7,6 +7,7 @@ from cinemo_pack.tests.workflows import (
     NANO_BUNDLE,
     ROOT,
     TITLES,
+    VALIDATED_ONLY,
     as_twin,
     pack_inputs,
     read_twin,
@@ -29,6 +30,9 @@ TINY = {  # by the title of a node, or by its type
     "CinemoMotionConditioning": {"width": 64, "height": 64, "frames": 3},
     "CinemoAnimateAnyoneConditioning": {"width": 64, "height": 64},
     "CinemoAnimateAnyoneSampler": {"steps": 2},
+    "CinemoPoseAlignment": {"width": 64, "height": 64},
+    "CinemoPoseAlignmentFromPictures": {"width": 64, "height": 64},
+    "CinemoPoseClip": {"width": 64, "height": 64, "frames": 3},
     "CinemoAnimateAnyoneWindows": {"window": 2, "overlap": 1},
     "Part of the video": {"length": 3},
     "CinemoDynamiCrafterConditioning": {"width": 64, "height": 64, "frames": 3},
@@ -179,9 +183,22 @@ def photograph(page, server, name, folder):
         page.screenshot(path=NODE_PICTURES / f"{node}.png", clip=clip)
 
 
+@pytest.fixture
+def files_named(server, name):
+    """Empty files in the places of those that no small one can stand for: the frontend complains about names that are not there."""
+    entries = [entry for node in read_workflow(name)["nodes"] for entry in node["properties"].get("models", [])]
+    files = [server.base / "models" / entry["directory"] / entry["name"] for entry in entries if name in VALIDATED_ONLY]
+    for file in files:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+    yield
+    for file in files:
+        file.unlink()
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_the_workflow_opens_and_runs(
-    open_page, server, stock_files, sd15_files, dynamicrafter_files, animate_anyone_files, name, tmp_path, thumbnails
+    open_page, server, files_named, stock_files, sd15_files, dynamicrafter_files, animate_anyone_files, name, tmp_path, thumbnails
 ):
     opened = open_page()
     page = opened.page
@@ -193,6 +210,8 @@ def test_the_workflow_opens_and_runs(
 
     if thumbnails and "(Cinemo)" in TITLES[name]:  # the others have drawn ones, see tools/cards.py
         photograph(page, server, name, thumbnails)
+    if name in VALIDATED_ONLY:
+        return
     page.evaluate(SET_WIDGETS, TINY | ({"CinemoBundleLoader": {"bundle": WIDE_BUNDLE}} if name == "controlnet" else {}))
     run = press_run(page, server)
     assert run["status"]["status_str"] == "success", run["status"]["messages"]

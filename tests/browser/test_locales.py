@@ -121,7 +121,7 @@ def test_an_error_begins_with_a_chinese_line_in_a_chinese_frontend(chinese_page,
     page.evaluate(SWAP_LATENT)
     assert press_run(page, server)["status"]["status_str"] == "error"
     toast = page.locator(".p-toast-message").filter(has_text=texts("zh", "main.json")["cinemoErrors"]["InputError"])
-    toast.get_by_text("a Cinemo clip has the input image and at least one frame after").wait_for()
+    toast.get_by_text("a clip of Cinemo has 2 or more").wait_for()
     page.screenshot(path=tmp_path / "error.png")
 
 

@@ -17,6 +17,7 @@ from cinemo_pack.cinemo_core.evaluation.claims.cases import held_out_photographs
 from cinemo_pack.cinemo_core.evaluation.claims.claims import measured_bucket
 from cinemo_pack.cinemo_core.evaluation.claims.direction import read_direction
 from cinemo_pack.cinemo_core.files.checkpoint import read_state_dict
+from cinemo_pack.cinemo_core.motion.low_pass import LowPass
 
 MEGABYTES = 40
 STEPS, CFG, NEGATIVE_BUCKET = 25, 1.4, 0  # see docs/nano.md
@@ -45,7 +46,7 @@ def animate(parts, pictures):
         positive, negative, samples = condition_clip(
             positive, negative, vae, pictures[seed], ClipSize(*included.SIZE, 16), Motion(bucket, negative=NEGATIVE_BUCKET)
         )
-        noise = DCTInitNoise(samples, random_noise(seed), 0.23, 975, 1.0)
+        noise = DCTInitNoise(samples, random_noise(seed), LowPass(0.23, 975))
         frames, _ = sample_clip(
             model, positive, negative, {"samples": samples}, Sampling(0, STEPS, CFG, "ddim", "cinemo_ddim"), noise=noise
         )

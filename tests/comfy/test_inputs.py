@@ -61,7 +61,7 @@ def test_from_picture_to_report(nano, picture):
         latent, residual = sample(still, 1.0)
         first, motion = run(CinemoResidualSplit, latent)
         for source in (still, latent, first):  # the picture alone, or a clip that begins with it
-            (noise,) = run(CinemoDCTInitNoise, source, 0, 0.23, 975, 1.0)
+            noise, _ = run(CinemoDCTInitNoise, source, 0, 0.23, 975, 1.0)
             latent, _ = sample(still, 1.0, noise)
         for moved in (motion, residual):
             for source in (first, still, latent):

@@ -22,7 +22,7 @@ def moving(speed: float, frames: int = 4, height: int = 40, width: int = 64) -> 
 
 
 def measure(images, width=64, height=40, frame_stride=1, resize="cover"):
-    return CinemoMotionBucketFromVideo.execute(images, width, height, frame_stride, resize).args
+    return CinemoMotionBucketFromVideo.execute(images, width, height, frame_stride, resize).args[:3]
 
 
 @pytest.fixture
@@ -40,6 +40,22 @@ def test_bucket_ssim_and_plot():
     assert 0 < bucket < 19 and bucket == 99 - round(100 * ssim)
     assert plot.shape == (1, 540, 960, 3) and plot.dtype == torch.float32
     assert 0 <= plot.min() < plot.max() <= 1
+
+
+@torch.inference_mode()
+def test_the_advice_leads_a_made_clip_to_the_target():
+    target, calm, wild = moving(0.5), moving(0.2), moving(0.9)
+    bucket, *_, alone = CinemoMotionBucketFromVideo.execute(target, 64, 40, 1, "cover").args
+    assert f"Cinemo: set motion_bucket to {bucket}." in alone and "no measured scale" in alone
+    for made, cinemo, fps in ((calm, "raise", "lower"), (wild, "lower", "raise")):
+        *_, advice = CinemoMotionBucketFromVideo.execute(target, 64, 40, 1, "cover", made).args
+        other, *_ = measure(made)
+        assert f"Cinemo: {cinemo} motion_bucket by {abs(bucket - other)}," in advice and f"SVD: {cinemo} motion_bucket_id" in advice
+        assert f"DynamiCrafter: {fps} fps, or with the 256 model {cinemo} frame_stride" in advice
+    *_, same = CinemoMotionBucketFromVideo.execute(target, 64, 40, 1, "cover", target).args
+    assert "Both move alike" in same and "raise" not in same and "lower" not in same
+    with pytest.raises(InputError, match="1 frame"):
+        CinemoMotionBucketFromVideo.execute(target, 64, 40, 1, "cover", calm[:1])
 
 
 def test_report_charts_and_numbers():

@@ -9,6 +9,7 @@ from cinemo_pack.tests.comfy.toolbox.files import SMALL, weights_of
 from safetensors.torch import save_file
 
 NODES = asyncio.run(asyncio.run(comfy_entrypoint()).get_node_list())
+ANY_CLIP = "COMFY_MATCHTYPE_V3"  # LATENT or IMAGE, whichever comes in
 DESIGN = {
     "CinemoModelLoader": ["MODEL"],
     "CinemoBundleLoader": ["MODEL", "CLIP", "VAE"],
@@ -29,21 +30,25 @@ DESIGN = {
     "CinemoAnimateAnyoneNoise": ["NOISE"],
     "CinemoAnimateAnyoneInterpolate": ["LATENT"],
     "CinemoMotionConditioning": ["CONDITIONING", "CONDITIONING", "LATENT"],
-    "CinemoDCTInitNoise": ["NOISE"],
+    "CinemoDCTInitNoise": ["NOISE", "MODEL"],
     "CinemoInvertVideo": ["NOISE", "LATENT", "STRING"],
-    "CinemoResidualSplit": ["LATENT", "LATENT"],
-    "CinemoResidualMerge": ["LATENT"],
+    "CinemoResidualSplit": [ANY_CLIP, ANY_CLIP],
+    "CinemoResidualMerge": [ANY_CLIP],
     "CinemoResidualKSampler": ["LATENT", "LATENT"],
     "CinemoDDIMScheduler": ["SIGMAS"],
     "CinemoExtendVideo": ["LATENT", "STRING"],
     "CinemoVideoDecode": ["IMAGE"],
     "CinemoDetailTransfer": ["IMAGE", "MASK"],
-    "CinemoMotionBucketFromVideo": ["INT", "FLOAT", "IMAGE"],
+    "CinemoPoseAlignment": ["IMAGE", "POSE_KEYPOINT", "STRING"],
+    "CinemoPoseAlignmentFromPictures": ["IMAGE", "STRING"],
+    "CinemoPoseClip": ["IMAGE", "POSE_KEYPOINT"],
+    "CinemoMotionBucketFromVideo": ["INT", "FLOAT", "IMAGE", "STRING"],
     "CinemoMotionReport": ["IMAGE", "STRING"],
 }
 
 FILES = ("model_name", "bundle", "checkpoint", "lora_name", "denoising_unet", "reference_unet", "pose_guider")  # whose lists may be empty
-FOLDERS = {"dynamicrafter": "Cinemo/DynamiCrafter", "animate_anyone": "Cinemo/Animate Anyone"}  # of the menu, by folder of nodes/
+# Of the menu, by folder or file of nodes/.
+FOLDERS = {"dynamicrafter": "Cinemo/DynamiCrafter", "animate_anyone": "Cinemo/Animate Anyone", "pose": "Cinemo/Pose"}
 
 
 def test_the_list_of_nodes():
@@ -54,7 +59,7 @@ def test_the_list_of_nodes():
 @pytest.mark.parametrize("node", NODES, ids=lambda node: node.__name__)
 def test_schema_against_execute(node, model_folders):
     schema = node.GET_SCHEMA()
-    assert schema.category == FOLDERS.get(node.__module__.split(".")[-2], "Cinemo")
+    assert schema.category == next((FOLDERS[part] for part in node.__module__.split(".") if part in FOLDERS), "Cinemo")
     assert schema.node_id == node.__name__ and schema.display_name.startswith("Cinemo ")
     parameters = list(inspect.signature(node.execute).parameters.values())
     assert [p.name for p in parameters] == [i.id for i in schema.inputs]

@@ -13,6 +13,7 @@ from cinemo_pack.cinemo_core.comfyui.cinemo.sampling import Sampling, sample_cli
 from cinemo_pack.cinemo_core.comfyui.pictures import ClipSize
 from cinemo_pack.cinemo_core.errors import CheckpointError
 from cinemo_pack.cinemo_core.models.cinemo.unet import CinemoUNet
+from cinemo_pack.cinemo_core.motion.low_pass import LowPass
 from cinemo_pack.cinemo_core.training import frozen, network, text
 from cinemo_pack.cinemo_core.training.config import Config, parse
 from cinemo_pack.cinemo_core.training.lora import LoRALinear, add_lora
@@ -76,7 +77,7 @@ def animate(model, clip, vae, image: torch.Tensor, noise: torch.Tensor) -> torch
     """Frames, in the network's scale, by the nodes' functions."""
     positive, negative = ([[clip.encode_from_tokens(clip.tokenize(words)), {}]] for words in (PROMPT, ""))
     positive, negative, samples = condition_clip(positive, negative, vae, image, ClipSize(SIZE, SIZE, FRAMES), Motion(6))
-    refined = DCTInitNoise(samples, Given(noise), 0.23, 975, 1.0)
+    refined = DCTInitNoise(samples, Given(noise), LowPass(0.23, 975))
     frames, _ = sample_clip(model, positive, negative, {"samples": samples}, Sampling(0, 5, 4.0, "ddim", "cinemo_ddim"), noise=refined)
     return comfy.latent_formats.SD15().process_in(frames["samples"])
 

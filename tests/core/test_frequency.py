@@ -5,7 +5,8 @@ import re
 import pytest
 import torch
 from cinemo_pack.cinemo_core.errors import InputError
-from cinemo_pack.cinemo_core.models.cinemo.dctinit import add_noise, dct_init, low_pass_mask
+from cinemo_pack.cinemo_core.models.cinemo.dctinit import add_noise, dct_init
+from cinemo_pack.cinemo_core.motion.low_pass import LowPass
 from cinemo_pack.tests.goldens import load, meta
 
 GOLDEN = load("dctinit")
@@ -35,10 +36,10 @@ def test_reference_output(key):
     # How far the recording is from exact arithmetic, and one unit in the last place of the largest value for our own rounding.
     tolerance = 1e-10 if kind == "f64" else facts["floor"] + FLOAT32_EPS * facts["absmax"]
     for z0, noise, expected in zip(firsts, noises, GOLDEN[key], strict=True):
-        result = dct_init(z0, noise, cutoff, timestep)
+        result = dct_init(z0, noise, LowPass(cutoff, timestep))
         assert result.dtype == noise.dtype and result.shape == noise.shape
         # Only the result is rounded to the noise's type: the same numbers given in float64 come out the same.
-        exact = dct_init(z0.double(), noise.double(), cutoff, timestep)
+        exact = dct_init(z0.double(), noise.double(), LowPass(cutoff, timestep))
         assert torch.equal(exact.to(noise.dtype), result)
         result, exact = (x[kept] if kept else x for x in (result, exact))
         assert (result.double() - frames(expected).double()).abs().max() <= tolerance
@@ -58,15 +59,15 @@ def test_reference_add_noise(key):
 
 
 def test_mask_keeps_truncated_counts():
-    mask = low_pass_mask(15, 40, 64, 0.23)
+    mask = LowPass(0.23).mask(15, 40, 64)
     assert mask.dtype == torch.bool and mask.shape == (15, 40, 64)
     assert mask.sum() == 15 * 9 * 14 and mask[:, :9, :14].all()
-    assert low_pass_mask(15, 5, 9, 0.1).sum() == 0
-    assert low_pass_mask(16, 4, 4, 1.0, temporal_cutoff=0.25).sum() == 4 * 16
+    assert LowPass(0.1).mask(15, 5, 9).sum() == 0
+    assert LowPass(1.0, temporal_cutoff=0.25).mask(16, 4, 4).sum() == 4 * 16
     facts = meta("dctinit")
     for n, cutoff, count in facts["cutoff_table_n_p_cut"] + facts["cutoff_hazards"]:
-        assert low_pass_mask(1, n, 1, cutoff)[0].sum() == (count if cutoff == 1.0 else 0), (n, cutoff)
-        assert low_pass_mask(1, n, n, cutoff)[0].sum() == count * count, (n, cutoff)
+        assert LowPass(cutoff).mask(1, n, 1)[0].sum() == (count if cutoff == 1.0 else 0), (n, cutoff)
+        assert LowPass(cutoff).mask(1, n, n)[0].sum() == count * count, (n, cutoff)
 
 
 @pytest.fixture
@@ -77,13 +78,13 @@ def clip() -> tuple[torch.Tensor, torch.Tensor]:
 
 def test_cutoff_zero_is_the_noise(clip):
     z0, noise = clip
-    assert (dct_init(z0, noise, cutoff=0.0) - noise).abs().max() < 1e-13
-    assert (dct_init(z0, noise, cutoff=0.23, temporal_cutoff=0.0) - noise).abs().max() < 1e-13
+    assert (dct_init(z0, noise, LowPass(cutoff=0.0)) - noise).abs().max() < 1e-13
+    assert (dct_init(z0, noise, LowPass(cutoff=0.23, temporal_cutoff=0.0)) - noise).abs().max() < 1e-13
 
 
 def test_cutoff_one_is_the_noised_first_frame(clip):
     z0, noise = clip
-    assert (dct_init(z0, noise, cutoff=1.0, timestep=500) - add_noise(z0, noise, 500)).abs().max() < 1e-13
+    assert (dct_init(z0, noise, LowPass(cutoff=1.0, noise_level=500)) - add_noise(z0, noise, 500)).abs().max() < 1e-13
 
 
 def test_both_bands_come_from_one_noise(clip):
@@ -91,7 +92,7 @@ def test_both_bands_come_from_one_noise(clip):
     z0, noise = clip
     from scipy.fft import dctn
 
-    refined = dct_init(z0, noise, cutoff=0.5, timestep=700)
+    refined = dct_init(z0, noise, LowPass(cutoff=0.5, noise_level=700))
     spectrum = torch.from_numpy(dctn((refined - noise).numpy(), type=2, norm="ortho", axes=(0, 2, 3)))
     expected = torch.from_numpy(dctn((add_noise(z0, noise, 700) - noise).numpy(), type=2, norm="ortho", axes=(0, 2, 3)))
     assert (spectrum[:, :, :5, :6] - expected[:, :, :5, :6]).abs().max() < 1e-12
@@ -103,7 +104,7 @@ def test_a_still_image_reaches_only_the_temporal_mean(clip):
     """z0 repeated over frames has no temporal frequency but zero: limiting them changes only what the noise adds."""
     z0, noise = clip
     still = torch.zeros_like(noise)
-    assert (dct_init(z0, still, 0.5, 10, temporal_cutoff=0.2) - dct_init(z0, still, 0.5, 10)).abs().max() < 1e-13
+    assert (dct_init(z0, still, LowPass(0.5, 10, temporal_cutoff=0.2)) - dct_init(z0, still, LowPass(0.5, 10))).abs().max() < 1e-13
 
 
 def test_inputs_are_left_alone_and_results_repeat(clip):
@@ -121,10 +122,11 @@ def test_inputs_are_left_alone_and_results_repeat(clip):
         ({"cutoff": -0.1}, "cutoff is -0.1"),
         ({"cutoff": 1.01}, "cutoff is 1.01"),
         ({"cutoff": float("nan")}, "cutoff is nan"),
+        ({"transform": "wavelet"}, "transform is 'wavelet'; choose dct or fft"),
         ({"temporal_cutoff": 2.0}, "temporal cutoff is 2.0"),
-        ({"timestep": -1}, "noise level is -1"),
-        ({"timestep": 1000}, "noise level is 1000"),
-        ({"timestep": 975.0}, "noise level is 975.0"),
+        ({"noise_level": -1}, "noise level is -1"),
+        ({"noise_level": 1000}, "noise level is 1000"),
+        ({"noise_level": 975.0}, "noise level is 975.0"),
         ({"z0": torch.zeros(2, 4, 10, 12)}, r"shape \[2, 4, 10, 12\]"),
         ({"z0": torch.zeros(1, 4, 10, 13)}, r"shape \[1, 4, 10, 13\]"),
         ({"noise": torch.zeros(1, 4, 7, 10, 12)}, r"shape \[1, 4, 7, 10, 12\]"),
@@ -135,4 +137,5 @@ def test_inputs_are_left_alone_and_results_repeat(clip):
 )
 def test_bad_input(clip, change, message):
     with pytest.raises(InputError, match=message):
-        dct_init(**({"z0": clip[0], "noise": clip[1]} | change))
+        tensors = dict(zip(("z0", "noise"), clip, strict=True)) | {name: change[name] for name in ("z0", "noise") if name in change}
+        dct_init(**tensors, band=LowPass(**{name: value for name, value in change.items() if name not in tensors}))

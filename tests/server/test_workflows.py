@@ -16,6 +16,7 @@ from cinemo_pack.tests.workflows import (
     NAMES,
     ROOT,
     TITLES,
+    VALIDATED_ONLY,
     as_twin,
     frames_node,
     pack_inputs,
@@ -27,6 +28,7 @@ from cinemo_pack.tests.workflows import (
 )
 from cinemo_pack.tests.workflows.animate_anyone_files import REFERENCE_LORA, write_animate_anyone_files
 from cinemo_pack.tests.workflows.dynamicrafter_files import write_dynamicrafter_files
+from cinemo_pack.tests.workflows.pose_files import write_pose_files
 from cinemo_pack.tests.workflows.sd15_files import WIDE_BUNDLE, write_controlnet, write_lora, write_sd15_checkpoint, write_wide_bundle
 from cinemo_pack.tests.workflows.small import FRAMES, HEIGHT, SECOND, SEGMENTS, WIDTH, shrink
 from cinemo_pack.tests.workflows.stock_files import write_stock_files
@@ -74,6 +76,12 @@ def change(graph: dict, kind: str, **values) -> dict:
     return graph | {node: graph[node] | {"inputs": graph[node]["inputs"] | values}}
 
 
+def change_titled(graph: dict, title: str, **values) -> dict:
+    """The graph with other values in its node of this title."""
+    (node,) = (node for node, entry in graph.items() if entry.get("_meta", {}).get("title") == title)
+    return graph | {node: graph[node] | {"inputs": graph[node]["inputs"] | values}}
+
+
 def video_of(graph: dict) -> str:
     """Id of the node that saves the video of the frames that are also saved as images."""
     frames = graph[frames_node(graph)]["inputs"]["images"]
@@ -109,7 +117,7 @@ def first_image(graph: dict) -> list:
 # The temporal decoder is one node's business: two workflows, a clip and a longer one, show it.
 CINEMO = [name for name in NAMES if "(Cinemo)" in TITLES[name]]
 ANIMATE_ANYONE = [name for name in NAMES if "(Animate Anyone)" in TITLES[name]]
-DYNAMICRAFTER = [name for name in NAMES if name not in (*CINEMO, *ANIMATE_ANYONE)]
+DYNAMICRAFTER = [name for name in NAMES if name not in (*CINEMO, *ANIMATE_ANYONE, *VALIDATED_ONLY, "calmer")]
 RUNS = [*((name, "image") for name in CINEMO), ("image_to_video", "auto"), ("extend_video", "auto")]
 
 
@@ -139,8 +147,9 @@ def test_the_workflow_makes_a_video(client, workflow, name, decoder, picture, vi
 
 @pytest.fixture(scope="module")
 def animate_anyone_files(server: Server) -> None:
-    """The files that its workflows name, of small width."""
+    """The files that its workflows name, of small width, and poses."""
     write_animate_anyone_files(server.base / "models")
+    write_pose_files(server.base / "input")
 
 
 @pytest.fixture(scope="module")
@@ -179,9 +188,19 @@ def test_an_animate_anyone_workflow_makes_a_video(client, workflow, name, pictur
     (saved,) = outputs[video_of(graph)]["images"]
     with av.open(io.BytesIO(client.fetch(saved))) as container:
         assert len(list(container.decode(video=0))) == len(frames)
-        assert container.streams.video[0].average_rate == (60 if interpolated else SECOND)
-    for kind, values in (("LoadImage", {"image": "last.png"}), ("ImageFromBatch", {"batch_index": 3})):
-        assert abs(frames_of(client, change(graph, kind, **values)) - frames).mean() > SEEN, kind
+        rates = {"animate_anyone_custom_sampling": 60, "animate_anyone_character": 12}
+        assert container.streams.video[0].average_rate == rates.get(name, SECOND)
+    poses = ("Motion", {"motion": "walk"}) if name == "animate_anyone_character" else ("Part of the video", {"batch_index": 3})
+    for title, values in (("Character", {"image": "last.png"}), poses):
+        assert abs(frames_of(client, change_titled(graph, title, **values)) - frames).mean() > SEEN, title
+
+
+def test_the_dance_follows_the_pose_of_the_character(client, workflow, picture, video, animate_anyone_files):
+    """Another place of the reference's figure, the video's first frame, gives another clip."""
+    graph = shrink(workflow("animate_anyone_dance"), "image")
+    frames = frames_of(client, graph)
+    first = {"first": {"class_type": "ImageFromBatch", "inputs": {"image": ["8", 0], "batch_index": 0, "length": 1}}}
+    assert abs(frames_of(client, change_titled(graph | first, "Fit the poses", reference_pose=["first", 0])) - frames).mean() > SEEN
 
 
 def test_windows_count_and_a_lora_on_reference_net_too(client, workflow, picture, video, animate_anyone_files):
@@ -198,6 +217,21 @@ def test_windows_count_and_a_lora_on_reference_net_too(client, workflow, picture
         assert (
             abs(frames_of(client, change(patched, "CinemoAnimateAnyoneReferenceLoRA", strength=strength)) - frames).mean() > SEEN
         ) == changes
+
+
+def test_a_clip_comes_out_calmer(client, workflow, video):
+    """Nearer to its first frame with a smaller gain; the same frame 0, and the video's own speed."""
+    clips = []
+    for gain in (1.0, 0.6, 0.0):
+        graph = change(shrink(workflow("calmer"), "image"), "CinemoResidualMerge", gain=gain)
+        outputs = client.run(graph)
+        clips.append(images(client, outputs[frames_node(graph)]))
+    moved = [abs(clip[1:] - clip[:1]).mean() for clip in clips]
+    assert moved[0] > moved[1] > moved[2] and len(clips[0]) == FRAMES
+    assert all(abs(clip[0] - clips[0][0]).max() <= 1 for clip in clips)
+    (saved,) = outputs[video_of(graph)]["images"]
+    with av.open(io.BytesIO(client.fetch(saved))) as container:
+        assert container.streams.video[0].average_rate == SECOND
 
 
 def test_denoise_0_gives_the_video_back(client, workflow, picture, video):

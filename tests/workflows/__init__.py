@@ -38,17 +38,33 @@ TITLES = {
     "dynamicrafter_loop": "Make a loop (DynamiCrafter)",
     "dynamicrafter_custom_sampling": "Custom sampling (DynamiCrafter)",
     "animate_anyone_character": "Animate a character (Animate Anyone)",
+    "animate_anyone_dance": "Dance from a video (Animate Anyone)",
     "animate_anyone_custom_sampling": "Custom sampling (Animate Anyone)",
     "animate_anyone_long_clip": "Animate a character, long clip (Animate Anyone)",
     "tooncrafter": "Connect two drawings (ToonCrafter)",
+    "calmer": "Make a clip calmer (any model)",
+    "dctinit_svd": "DCTInit noise (SVD)",
+    "dctinit_wan": "DCTInit noise (Wan)",
 }
+VALIDATED_ONLY = ("dctinit_svd", "dctinit_wan")  # of weights that no small file can stand for: these graphs are validated, not run
 NAMES = sorted(TITLES)
 
 PUBLISHED_BUNDLE = "Cinemo"  # the folder's name that the notes of the workflows tell people to use
 NANO_BUNDLE = included.NAME
 ACTIVE, BYPASSED = 0, 4  # a node's `mode`
 VIRTUAL = {"MarkdownNote", "Note"}  # nodes that only the frontend knows
-SOCKETS = {"MODEL", "CLIP", "CLIP_VISION", "VAE", "CONDITIONING", "LATENT", "IMAGE", "NOISE"}  # input types without a widget
+SOCKETS = {
+    "MODEL",
+    "CLIP",
+    "CLIP_VISION",
+    "VAE",
+    "CONDITIONING",
+    "LATENT",
+    "IMAGE",
+    "NOISE",
+    "POSE_KEYPOINT",
+    "COMFY_MATCHTYPE_V3",
+}  # input types without a widget
 EXTRA = None  # a value that the frontend keeps after a widget's and does not send: what to do with a seed, the upload button
 
 # Widgets of the stock nodes in the frontend's order, which is the order of their inputs.
@@ -56,6 +72,7 @@ STOCK_WIDGETS: dict[str, list[str | None]] = {
     "CFGGuider": ["cfg"],
     "CLIPLoader": ["clip_name", "type", "device"],
     "CLIPTextEncode": ["text"],
+    "CLIPVisionEncode": ["crop"],
     "CLIPVisionLoader": ["clip_name"],
     "Canny": ["low_threshold", "high_threshold"],
     "CheckpointLoaderSimple": ["ckpt_name"],
@@ -68,24 +85,30 @@ STOCK_WIDGETS: dict[str, list[str | None]] = {
     "ImageBlend": ["blend_factor", "blend_mode"],
     "ImageFromBatch": ["batch_index", "length"],
     "ImageScale": ["upscale_method", "width", "height", "crop"],
+    "ImageOnlyCheckpointLoader": ["ckpt_name"],
     "KSampler": ["seed", EXTRA, "steps", "cfg", "sampler_name", "scheduler", "denoise"],
     "KSamplerSelect": ["sampler_name"],
     "LatentFromBatch": ["batch_index", "length"],
     "LoadImage": ["image", EXTRA],
     "LoadVideo": ["file", EXTRA],
     "LoraLoader": ["lora_name", "strength_model", "strength_clip"],
+    "ModelSamplingSD3": ["shift"],
     "PreviewAny": [],
     "PreviewImage": [],
     "PrimitiveInt": ["value", EXTRA],
     "RandomNoise": ["noise_seed", EXTRA],
     "RebatchLatents": ["batch_size"],
+    "SVD_img2vid_Conditioning": ["width", "height", "video_frames", "motion_bucket_id", "fps", "augmentation_level"],
     "SamplerCustomAdvanced": [],
     "SaveVideo": ["filename_prefix", "format", "codec"],
     "SetLatentNoiseMask": [],
     "SolidMask": ["value", "width", "height"],
+    "UNETLoader": ["unet_name", "weight_dtype"],
     "VAEDecode": [],
     "VAEEncode": [],
     "VAELoader": ["vae_name"],
+    "VideoLinearCFGGuidance": ["min_cfg"],
+    "WanImageToVideo": ["width", "height", "length", "batch_size"],
 }
 
 

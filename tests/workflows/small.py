@@ -1,5 +1,6 @@
 """The workflows at the size of tests: a small picture, few frames, few steps."""
 
+from .pose_files import POSE, POSES
 from .sd15_files import WIDE_BUNDLE
 
 WIDTH, HEIGHT, FRAMES, STEPS = 96, 64, 5, 3
@@ -31,6 +32,11 @@ def shrink(graph: dict, decoder: str) -> dict:
         "LoadVideo": {"file": "video.mp4"},
         "Character": {"image": "picture.png"},
         "CinemoAnimateAnyoneConditioning": {"width": WIDTH, "height": HEIGHT},
+        "CinemoPoseAlignment": {"width": WIDTH, "height": HEIGHT},
+        "CinemoPoseAlignmentFromPictures": {"width": WIDTH, "height": HEIGHT},
+        "CinemoPoseClip": {"width": WIDTH, "height": HEIGHT, "frames": FRAMES},
+        "Pose of the character": {"image": POSE},
+        "Video of poses": {"file": POSES},
         "CinemoAnimateAnyoneWindows": {"window": 3, "overlap": 1},
         "Part of the video": {"length": FRAMES},
         "CinemoDynamiCrafterConditioning": {"width": WIDTH, "height": HEIGHT, "frames": FRAMES},

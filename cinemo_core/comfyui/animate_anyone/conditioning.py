@@ -40,8 +40,8 @@ def check_figure(figure: FigureCondition, latent_shape: torch.Size | list[int], 
     if (figure.frames, own_height, own_width) != (frames, height * PIXELS_PER_LATENT, width * PIXELS_PER_LATENT):
         raise ConditioningError(
             f"The conditioning has {figure.frames} poses of {own_width}x{own_height}, the latent has {frames} frames of "
-            f"{width * PIXELS_PER_LATENT}x{height * PIXELS_PER_LATENT}; use the latent of the same Animate Anyone Conditioning, or set its "
-            "size to the clip's."
+            f"{width * PIXELS_PER_LATENT}x{height * PIXELS_PER_LATENT}; use the latent of the same Cinemo Animate Anyone Conditioning, "
+            "or set its size to the clip's."
         )
     if figure.poses.shape[0] != guiders:
         raise ConditioningError(

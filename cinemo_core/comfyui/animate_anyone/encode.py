@@ -89,4 +89,9 @@ def embed(clip_vision, image: torch.Tensor, width: int) -> torch.Tensor:
         )
     if not embeds.isfinite().all():
         raise InputError("The image encoder gave NaN or infinite values for the picture; choose another file.")
+    if not embeds.any():
+        raise InputError(
+            "The image encoder gives an embedding of zeros: its file has no visual projection; load CLIP ViT-L/14 with it, such as that of "
+            "sd-image-variations, with Load CLIP Vision."
+        )
     return embeds.reshape(1, 1, width)

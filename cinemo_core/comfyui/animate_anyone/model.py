@@ -89,15 +89,16 @@ class AnimateAnyoneModel(comfy.model_base.BaseModel):
         figure = kwargs.get(FIGURE_KEY)
         if figure is None:
             raise ConditioningError(
-                "An Animate Anyone model got a conditioning that has no poses; make positive and negative with Animate Anyone Conditioning."
+                "An Animate Anyone model got a conditioning that has no poses; make positive and negative with Cinemo Animate Anyone "
+                "Conditioning."
             )
-        check_clip_latent(kwargs["noise"])
+        check_clip_latent(kwargs["noise"], ANIMATE_ANYONE.name, AnimateAnyoneSupported.conditioner)
         check_figure(figure, kwargs["noise"].shape, self.diffusion_model.config.pose_guiders)
         embeds, width = kwargs.get("cross_attn"), self.diffusion_model.config.context_dim
         if embeds is None or embeds.shape[0] != 1 or embeds.shape[-1] != width:
             raise InputError(
                 f"The conditioning holds {'nothing' if embeds is None else list(embeds.shape)} for cross-attention, the model reads one "
-                f"embedding of {width} channels; use the conditioning of Animate Anyone Conditioning, without text or batches."
+                f"embedding of {width} channels; use that of Cinemo Animate Anyone Conditioning, without text or batches."
             )
         out = super().extra_conds(**kwargs)
         out["c_crossattn"] = CONDText(embeds)
@@ -117,8 +118,8 @@ class AnimateAnyoneModel(comfy.model_base.BaseModel):
         positions = self.diffusion_model.config.positions
         if len(indices) > positions:
             raise SamplingError(
-                f"The model was asked about {len(indices)} frames at once, its motion modules know {positions} positions; connect Animate "
-                f"Anyone Windows with windows of at most {positions} frames."
+                f"The model was asked about {len(indices)} frames at once, its motion modules know {positions} positions; connect Cinemo "
+                f"Animate Anyone Windows with windows of at most {positions} frames."
             )
         dtype = self.get_dtype_inference()
         clips_of_guiders = [pick_frames(part, indices) for part in poses.unbind(1)]  # guiders * [b f 3 8h 8w]

@@ -46,7 +46,7 @@ def sample_reference(model, x, sigmas, extra_args=None, callback=None, disable=N
     first = len(schedule) - len(sigmas)
     if first < 0 or not torch.allclose(sigmas.cpu(), schedule[first:], rtol=1e-4):
         raise SamplingError(
-            "The reference sampler of Animate Anyone got sigmas of another schedule; connect both outputs of Animate Anyone Sampler."
+            "The reference sampler of Animate Anyone got sigmas of another schedule; connect both outputs of Cinemo Animate Anyone Sampler."
         )
     rows = x.new_ones(x.shape[0])
     scale = (1 + schedule[:-1].double() ** 2).sqrt().tolist()

@@ -16,8 +16,8 @@ import comfy.model_management
 import torch
 
 from ...errors import InputError
-from ...models.cinemo.dctinit import check_low_pass
 from ...models.cinemo.schedule import check_run
+from ...motion.low_pass import LowPass
 from ...motion.residual import static_clip
 from ...motion.segments import Drift, check_segments, correct, drift, join, segment_motion_ids, segment_prompts, segment_seed
 from ...shapes import check_clip_latent
@@ -104,7 +104,7 @@ def extend_video(
     """
     check_model(model, CinemoSupported)
     check_run(settings.steps, denoise=1.0)
-    check_low_pass(settings.cutoff, settings.noise_level, temporal_cutoff=1.0)
+    LowPass(settings.cutoff, settings.noise_level)
     samples = latent["samples"]
     check_clip_latent(samples)
     for conditioning, name in ((positive, "positive"), (negative, "negative")):
@@ -135,7 +135,7 @@ def _sample(
     """The frames of one segment, animated from z0 [1, 4, h, w]."""
     still = latent | {"samples": static_clip(z0, latent["samples"].shape[0])}
     seed = segment_seed(settings.seed, part[0])
-    noise = DCTInitNoise(still["samples"], random_noise(seed), settings.cutoff, settings.noise_level, temporal_cutoff=1.0)
+    noise = DCTInitNoise(still["samples"], random_noise(seed), LowPass(settings.cutoff, settings.noise_level))
     positive, negative = (_at_segment(conditioning, z0, plan) for conditioning in (positive, negative))
     sampler, scheduler = settings.sampler_name, settings.scheduler
     frames, _ = sample_clip(

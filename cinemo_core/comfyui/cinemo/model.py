@@ -55,6 +55,8 @@ class CinemoNetwork(CinemoUNet):
 
 
 class CinemoModel(comfy.model_base.BaseModel):
+    pinned_frames = 1  # at the start of a clip, replaced by z0: read by `low_pass_noise`
+
     def __init__(self, model_config, device=None):
         super().__init__(model_config, comfy.model_base.ModelType.EPS, device=device, unet_model=CinemoNetwork)
         # From this description ComfyUI's Control-LoRA builds its ControlNet, which takes more than the sizes.

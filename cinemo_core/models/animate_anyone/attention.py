@@ -37,11 +37,16 @@ class TransformerBlock(SpatialBlock):
         x = self.attend_to_context(x, step)
         return x + self.ff(self.norm3(x))
 
-    def add_keys(self, k: Tensor, v: Tensor, step: Step) -> tuple[Tensor, Tensor]:
-        """After the frame's own. The bank is projected once for a clip, by this network's layers, and is the same for its frames."""
+    def add_keys(self, q: Tensor, k: Tensor, v: Tensor, step: Step) -> tuple[Tensor, Tensor]:
+        """After the frame's own. The bank is projected once for a clip, by this network's layers, and is the same for its frames.
+
+        Where a patch cut a frame's queries into tiles, as HyperTile does, ComfyUI's attention takes as many parts of its keys: the bank
+        is added to each.
+        """
         bank = step.extras.bank.get(step.options["block"])
         if bank is None:
             return k, v
-        rows = k.shape[0] // bank.shape[0]
+        k, v = (own.reshape(q.shape[0], -1, own.shape[-1]) for own in (k, v))
+        rows = q.shape[0] // bank.shape[0]
         banked = (project(bank).repeat_interleave(rows, dim=0) for project in (self.attn1.to_k, self.attn1.to_v))
         return tuple(torch.cat([own, other], dim=1) for own, other in zip((k, v), banked, strict=True))  # type: ignore[return-value]

@@ -90,13 +90,14 @@ class SpatialBlock(nn.Module):
         n = self.norm1(x)
         n, context, value = patch_attention("attn1_patch", (n, n, n), options, seen)
         q, k, v = self.attn1.project(n, context, value)
-        k, v = self.add_keys(k, v, step)
+        k, v = self.add_keys(q, k, v, step)
         replace = replacement("attn1", options)
-        out = replace(q, k, v, seen) if replace else self.attn1.attend(q, k, v, options)
+        # A replacement may give values as they are, as perturbed-attention guidance does: those of added keys come after its own.
+        out = replace(q, k, v, seen)[:, : q.shape[1]] if replace else self.attn1.attend(q, k, v, options)
         n = patch_maps("attn1_output_patch", self.attn1.to_out(out), options, seen)
         return patch_maps("middle_patch", x + n, options, seen)
 
-    def add_keys(self, k: Tensor, v: Tensor, step: Step) -> tuple[Tensor, Tensor]:
+    def add_keys(self, q: Tensor, k: Tensor, v: Tensor, step: Step) -> tuple[Tensor, Tensor]:
         """Add the keys and values of other tokens that a family lets self-attention see."""
         return k, v
 

@@ -10,6 +10,7 @@ from cinemo_pack.cinemo_core.comfyui.animate_anyone.conditioning import FIGURE_K
 from cinemo_pack.cinemo_core.comfyui.animate_anyone.encode import FigureSize, condition_figure
 from cinemo_pack.cinemo_core.comfyui.animate_anyone.model import AnimateAnyoneModel
 from cinemo_pack.cinemo_core.comfyui.animate_anyone.reference import reference_of
+from cinemo_pack.cinemo_core.comfyui.animate_anyone.windows import Windows, set_windows
 from cinemo_pack.cinemo_core.comfyui.loading import load_unet
 from cinemo_pack.cinemo_core.comfyui.vae import load_vae
 from cinemo_pack.cinemo_core.errors import ConditioningError, InputError
@@ -149,10 +150,50 @@ def test_what_does_not_fit_is_refused(model, clip_vision, vae, changed, sentence
         condition_figure(model, **given)
 
 
+def test_a_model_of_another_family_is_refused(clip_vision, vae, drawn):
+    other = load_unet(str(drawn / "unet" / "diffusion_pytorch_model.bin"), "fp32")
+    with (
+        torch.inference_mode(),
+        pytest.raises(InputError, match="The model is Cinemo, not Animate Anyone; load one with Cinemo Animate Any"),
+    ):
+        condition_figure(other, clip_vision, vae, picture(), [picture(FRAMES)], SIZE)
+    with pytest.raises(InputError, match="The model is Cinemo, not Animate Anyone"):
+        set_windows(other, Windows())
+
+
+def test_an_encoder_whose_file_lacked_the_projection_is_refused(model, vae):
+    """ComfyUI loads such a file with a warning, and leaves the memory of that layer as it was, mostly zeros."""
+    encoder = tower(small.CONFIG.context_dim)
+    encoder.model.visual_projection.weight.data.zero_()
+    with torch.inference_mode(), pytest.raises(InputError, match="gives an embedding of zeros: its file has no visual projection; load"):
+        condition_figure(model, encoder, vae, picture(), [picture(FRAMES)], SIZE)
+
+
+def test_an_encoder_without_projection_is_refused(model, vae):
+    encoder = comfy.clip_vision.ClipVisionModel(TOWER)
+    encoder.load_sd({name: draw(name, tuple(tensor.shape)) for name, tensor in encoder.get_sd().items()})
+    with torch.inference_mode(), pytest.raises(InputError, match="gives an embedding of 32 channels, this Animate Anyone model reads 24"):
+        condition_figure(model, encoder, vae, picture(), [picture(FRAMES)], SIZE)
+
+
+@torch.inference_mode()
+def test_of_a_batch_of_references_the_first_is_taken_and_the_log_says_so(model, clip_vision, vae, caplog):
+    with caplog.at_level("INFO"):
+        several = condition_figure(model, clip_vision, vae, picture(3), [picture(FRAMES, 1)], SIZE)
+    assert "The reference is a batch of 3 pictures; Animate Anyone takes the first." in caplog.text
+    one = condition_figure(model, clip_vision, vae, picture(3)[:1], [picture(FRAMES, 1)], SIZE)
+    banks = [positive[0][1][FIGURE_KEY].bank for positive, _, _ in (several, one)]
+    assert all(torch.equal(banks[0][block], banks[1][block]) for block in banks[0])
+
+
 @torch.inference_mode()
 def test_a_latent_of_another_length_is_refused(model, clip_vision, vae):
     positive, negative, latent = condition_figure(model, clip_vision, vae, picture(), [picture(FRAMES, 1)], SIZE)
     with pytest.raises(ConditioningError, match="has 3 poses of 64x48, the latent has 6 frames of 64x48"):
         sample(model, positive, negative, latent.repeat(2, 1, 1, 1))
+    with pytest.raises(
+        InputError, match=r"The latent has 1 frame\(s\), a clip of Animate Anyone has 2 or more; make the latent with Cinemo Animate"
+    ):
+        sample(model, positive, negative, latent[:1])
     with pytest.raises(ConditioningError, match="got a conditioning that has no poses"):
         sample(model, [[positive[0][0], {}]], negative, latent)

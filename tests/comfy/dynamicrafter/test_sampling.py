@@ -208,7 +208,7 @@ def test_the_node(model):
         ({"guidance": Guidance(-2.0)}, r"The guidance scales are -2.0 \(text\)"),
         ({"guidance": Guidance(7.5, -3.0)}, r"-3.0 \(image\); choose 0 or more, or -1"),
         ({"guidance": Guidance(rescale=2.0)}, "The guidance rescale is 2.0; choose 0 to 1, or -1"),
-        ({"latent": {"samples": torch.zeros(1, 4, HEIGHT, WIDTH)}}, "a DynamiCrafter clip has the input image"),
+        ({"latent": {"samples": torch.zeros(1, 4, HEIGHT, WIDTH)}}, "a clip of DynamiCrafter has 2 or more"),
         ({"latent": {"samples": torch.full((FRAMES, 4, HEIGHT, WIDTH), float("nan"))}}, "The latent holds NaN"),
     ],
 )

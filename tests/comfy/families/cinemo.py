@@ -8,6 +8,7 @@ from cinemo_pack.cinemo_core.comfyui.cinemo.sampling import REFERENCE_SCHEDULER,
 from cinemo_pack.cinemo_core.comfyui.noise import random_noise
 from cinemo_pack.cinemo_core.models.cinemo.config import CinemoConfig
 from cinemo_pack.cinemo_core.models.cinemo.family import CINEMO
+from cinemo_pack.cinemo_core.motion.low_pass import LowPass
 from cinemo_pack.tests.comfy.families import walks
 from cinemo_pack.tests.comfy.families.walks import CFG, FRAMES, HEIGHT, WIDTH, Setting, Walk
 from cinemo_pack.tests.drawn import draw
@@ -50,7 +51,7 @@ def residual_sampling(model, setting: Setting, noise=None) -> torch.Tensor:
 
 
 def dctinit(model, setting: Setting) -> torch.Tensor:
-    noise = DCTInitNoise(clip(setting, 0.0), random_noise(1), cutoff=0.3, noise_level=975, temporal_cutoff=1.0)
+    noise = DCTInitNoise(clip(setting, 0.0), random_noise(1), LowPass(0.3, 975))
     return residual_sampling(model, setting, noise)
 
 

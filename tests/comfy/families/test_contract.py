@@ -1,6 +1,7 @@
 """What every family of the table must do, the toy of this folder too."""
 
 import comfy.lora
+import comfy.patcher_extension
 import comfy.samplers
 import comfy.sd
 import comfy.supported_models
@@ -11,11 +12,15 @@ from cinemo_pack.cinemo_core.comfyui import families as native
 from cinemo_pack.cinemo_core.comfyui import stock_loaders
 from cinemo_pack.cinemo_core.comfyui.description import check_model
 from cinemo_pack.cinemo_core.comfyui.loading import load_unet
+from cinemo_pack.cinemo_core.comfyui.low_pass_noise import for_model, patch_model
+from cinemo_pack.cinemo_core.comfyui.noise import random_noise
 from cinemo_pack.cinemo_core.errors import CheckpointError, InputError
 from cinemo_pack.cinemo_core.files.checkpoint import shapes_of
 from cinemo_pack.cinemo_core.models import families
 from cinemo_pack.cinemo_core.models.recognise import describe, family_of, recognise
 from cinemo_pack.cinemo_core.models.sd_unet.keys import LDM_PREFIX
+from cinemo_pack.cinemo_core.motion.low_pass import LowPass
+from scipy.fft import dctn
 
 FRAMES, HEIGHT, WIDTH = 5, 6, 10
 
@@ -128,3 +133,27 @@ def test_patches_see_one_row_for_each_frame_and_condition(example, tmp_path):
     sample(model, example.small.condition, steps=1)
     assert {place for _, _, place, _ in seen} == {"input", "middle", "output"}
     assert all(rows == context and rows % FRAMES == 0 for rows, context, _, _ in seen)
+
+
+def test_dctinit_starts_from_the_low_band_of_the_noised_picture(example, tmp_path):
+    """As the network sees it, and at the timestep asked for. Frames that the model pins to the picture keep plain noise."""
+    model = load_unet(example.write(tmp_path / "a.safetensors"), "fp32")
+    picture = torch.randn(1, 4, HEIGHT, WIDTH, generator=torch.Generator().manual_seed(2))
+    noise = for_model(model, {"samples": picture}, random_noise(1), LowPass(0.5, 900))
+    states, sampling = [], model.get_model_object("model_sampling")
+    watched = patch_model(model, noise)
+    watched.add_wrapper_with_key(
+        comfy.patcher_extension.WrappersMP.APPLY_MODEL, "first", lambda run, x, *rest, **more: states.append(x) or run(x, *rest, **more)
+    )
+    sample(watched, example.small.condition)
+    pinned = noise.pinned
+    assert pinned == (example.family.name == "Cinemo")
+    plain = random_noise(1).generate_noise({"samples": torch.zeros(FRAMES, 4, HEIGHT, WIDTH)})[pinned:]
+    first = sampling.calculate_input(sampling.sigma_max[None], states[0][-FRAMES:])[pinned:]
+    z0 = model.model.process_latent_in(picture).expand_as(plain)
+    at = sampling.sigmas[900:901]
+    noised = sampling.calculate_input(at, sampling.noise_scaling(at, plain.clone(), z0))
+    low = LowPass(0.5).mask(FRAMES - pinned, HEIGHT, WIDTH)[:, None].expand_as(plain).numpy()
+    found, wanted, unrefined = (dctn(x.double().numpy(), norm="ortho", axes=(0, 2, 3)) for x in (first, noised, plain))
+    assert abs(found - wanted)[low].max() < 1e-4 and abs(found - unrefined)[~low].max() < 1e-4
+    assert abs(found - unrefined)[low].max() > 0.01

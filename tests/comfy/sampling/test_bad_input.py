@@ -15,6 +15,7 @@ from cinemo_pack.cinemo_core.comfyui.decode import decode_clip
 from cinemo_pack.cinemo_core.comfyui.noise import random_noise
 from cinemo_pack.cinemo_core.comfyui.pictures import ClipSize
 from cinemo_pack.cinemo_core.errors import CinemoError
+from cinemo_pack.cinemo_core.motion.low_pass import LowPass
 from comfy.taesd.taesd import TAESD
 
 from .conftest import animate, random_clip
@@ -156,18 +157,18 @@ def test_steps_and_denoise_out_of_range(model, clip, scheduler, steps, denoise):
 )
 def test_dctinit_settings_out_of_range(clip, settings):
     with pytest.raises(CinemoError, match="choose a") as error:
-        DCTInitNoise(clip.samples, random_noise(0), *settings)
+        DCTInitNoise(clip.samples, random_noise(0), LowPass(*settings))
     sentence(error)
 
 
 def test_dctinit_takes_a_single_picture(clip):
     """Such as VAE Encode or Cinemo Residual Split give."""
-    alone, whole = (DCTInitNoise(samples, random_noise(0), 0.23, 975, 1.0) for samples in (clip.samples[:1], clip.samples))
+    alone, whole = (DCTInitNoise(samples, random_noise(0), LowPass(0.23, 975)) for samples in (clip.samples[:1], clip.samples))
     assert torch.equal(alone.generate_noise({"samples": clip.samples}), whole.generate_noise({"samples": clip.samples}))
 
 
 def test_dctinit_for_another_size(model, clip):
-    noise = DCTInitNoise(random_clip(height=8).samples, random_noise(0), 0.23, 975, 1.0)
+    noise = DCTInitNoise(random_clip(height=8).samples, random_noise(0), LowPass(0.23, 975))
     with pytest.raises(CinemoError, match="made for latents of 7x8, the sampler works on 7x6") as error:
         animate(model, clip, noise=noise)
     sentence(error)

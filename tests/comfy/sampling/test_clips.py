@@ -10,6 +10,7 @@ from cinemo_pack.cinemo_core.comfyui.cinemo.noise import DCTInitNoise
 from cinemo_pack.cinemo_core.comfyui.cinemo.sampling import Sampling, reference_sigmas, sample_clip
 from cinemo_pack.cinemo_core.comfyui.noise import random_noise
 from cinemo_pack.cinemo_core.models.cinemo.schedule import ddim_sigmas
+from cinemo_pack.cinemo_core.motion.low_pass import LowPass
 
 from .conftest import MOTION_ID, animate, assert_same_but_for_rounding, make_clip, random_clip
 
@@ -60,16 +61,16 @@ def test_seed_and_noise_input(model, clip):
     same = animate(model, clip, noise=random_noise(1))
     assert torch.equal(animate(model, clip), same)
     assert not torch.equal(animate(model, clip, noise=random_noise(2)), same)
-    refined = DCTInitNoise(clip.samples, random_noise(1), 0.5, 975, 1.0)
+    refined = DCTInitNoise(clip.samples, random_noise(1), LowPass(0.5, 975))
     assert refined.seed == 1
     assert not torch.equal(animate(model, clip, noise=refined), same)
-    nothing_refined = DCTInitNoise(clip.samples, random_noise(1), 0.0, 975, 1.0)
+    nothing_refined = DCTInitNoise(clip.samples, random_noise(1), LowPass(0.0, 975))
     assert_same_but_for_rounding(animate(model, clip, noise=nothing_refined), same)  # it went through the DCT and back
 
 
 def test_custom_sampling(model, clip):
     """SamplerCustomAdvanced's parts with our NOISE and SIGMAS come within DDIM's last rescaling of our own sampler."""
-    noise = DCTInitNoise(clip.samples, random_noise(1), 0.5, 975, 1.0)
+    noise = DCTInitNoise(clip.samples, random_noise(1), LowPass(0.5, 975))
     guider = comfy.samplers.CFGGuider(model)
     guider.set_conds(clip.positive, clip.negative)
     guider.set_cfg(4.0)

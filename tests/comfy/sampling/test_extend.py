@@ -18,6 +18,7 @@ from cinemo_pack.cinemo_core.comfyui.cinemo.sampling import Sampling, sample_cli
 from cinemo_pack.cinemo_core.comfyui.noise import random_noise
 from cinemo_pack.cinemo_core.comfyui.pictures import ClipSize
 from cinemo_pack.cinemo_core.errors import CinemoError
+from cinemo_pack.cinemo_core.motion.low_pass import LowPass
 from cinemo_pack.cinemo_core.motion.segments import segment_seed
 
 from .conftest import MOTION_ID, Clip, random_clip
@@ -71,7 +72,7 @@ def test_a_segment_is_animated_from_the_last_frame_of_the_one_before(model, clip
         positive, negative = ([[c[0][0], {CLIP_KEY: replace(c[0][1][CLIP_KEY], z0=z0)}]] for c in (clip.positive, clip.negative))
         still = z0.repeat(FRAMES, 1, 1, 1)
         seed = segment_seed(1, index)
-        noise = DCTInitNoise(still, random_noise(seed), 0.23, 975, 1.0)
+        noise = DCTInitNoise(still, random_noise(seed), LowPass(0.23, 975))
         alone, _ = sample_clip(model, positive, negative, {"samples": still}, Sampling(seed, 2, 1.0, "ddim", "cinemo_ddim"), noise=noise)
         assert torch.equal(alone["samples"], frames[start : start + FRAMES])
 

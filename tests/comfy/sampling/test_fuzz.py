@@ -11,6 +11,7 @@ from cinemo_pack.cinemo_core.comfyui.noise import random_noise
 from cinemo_pack.cinemo_core.comfyui.pictures import ClipSize
 from cinemo_pack.cinemo_core.comfyui.vae import load_vae
 from cinemo_pack.cinemo_core.errors import CinemoError
+from cinemo_pack.cinemo_core.motion.low_pass import LowPass
 from cinemo_pack.cinemo_core.motion.residual import merge_clip, split_clip
 from cinemo_pack.cinemo_core.resize import RESIZE_MODES
 from hypothesis import HealthCheck, assume, given, settings
@@ -76,7 +77,9 @@ def test_splitting_and_merging(clip, residual, gain):
 @FUZZ
 @given(tensors(5, 4, 6, 7), st.floats(-1, 2), st.integers(-5, 1100), st.floats(-1, 2))
 def test_noise(latent, cutoff, level, temporal_cutoff):
-    works_or_refuses(lambda: DCTInitNoise(latent, random_noise(1), cutoff, level, temporal_cutoff).generate_noise({"samples": latent}))
+    works_or_refuses(
+        lambda: DCTInitNoise(latent, random_noise(1), LowPass(cutoff, level, temporal_cutoff)).generate_noise({"samples": latent})
+    )
 
 
 @FUZZ

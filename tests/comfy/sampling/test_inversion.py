@@ -14,9 +14,9 @@ from cinemo_pack.cinemo_core.comfyui.cinemo.sampling import Sampling, sample_cli
 from cinemo_pack.cinemo_core.comfyui.decode import decode_clip
 from cinemo_pack.cinemo_core.comfyui.pictures import ClipSize
 from cinemo_pack.cinemo_core.errors import CinemoError
-from cinemo_pack.cinemo_core.models.cinemo.dctinit import low_pass_mask
 from cinemo_pack.cinemo_core.models.cinemo.schedule import alphas_cumprod
 from cinemo_pack.cinemo_core.models.cinemo.unet import CinemoUNet
+from cinemo_pack.cinemo_core.motion.low_pass import LowPass
 from cinemo_pack.tests.goldens import load, meta
 from scipy.fft import dctn
 
@@ -214,13 +214,13 @@ def test_dctinit_refines_low_frequencies_only(model, clip):
     samples = moving(clip)
     noise = invert(model, samples, clip.positive[0][0], 4)[0]
     other_image = random_clip().samples.flip(-1)
-    refined = DCTInitNoise(other_image, noise, 0.5, 985, 1.0)
+    refined = DCTInitNoise(other_image, noise, LowPass(0.5, 985))
     assert refined.seed == noise.seed
     latent = {"samples": samples}
     before, after = noise.generate_noise(latent), refined.generate_noise(latent)
     assert torch.equal(before[0], after[0])
     change = torch.from_numpy(dctn((after - before)[1:].double().numpy(), type=2, norm="ortho", axes=(0, 2, 3))).abs()
-    low = low_pass_mask(4, 6, 7, 0.5)[:, None].expand_as(change)
+    low = LowPass(0.5).mask(4, 6, 7)[:, None].expand_as(change)
     assert change[low].max() > 0.01
     assert change[~low].max() < 1e-3 * change[low].max()
 
@@ -240,7 +240,7 @@ def test_motion_transfer(drawn, refine):
         torch.testing.assert_close(source["samples"][:1], condition_clip([], [], vae, video, ClipSize(*SIZE.values(), 5), Motion(9))[2][:1])
         positive, negative, start = condition_clip(text, text, vae, picture, ClipSize(*SIZE.values(), 5), Motion(9))
         if refine:
-            noise = DCTInitNoise(start, noise, 0.23, 985, 1.0)
+            noise = DCTInitNoise(start, noise, LowPass(0.23, 985))
         frames, _ = sample_clip(model, positive, negative, {"samples": start}, Sampling(0, 2, 1.0, "ddim", "cinemo_ddim"), noise=noise)
         assert torch.equal(frames["samples"][:1], start[:1])
         moved = decode_clip(vae, frames["samples"])
@@ -250,7 +250,7 @@ def test_motion_transfer(drawn, refine):
             model, text, text, Source(other, vae=vae), ClipSize(*SIZE.values(), 5), Motion(9), Inversion(2, 1.0, check=False)
         )[0]
         if refine:
-            other_noise = DCTInitNoise(start, other_noise, 0.23, 985, 1.0)
+            other_noise = DCTInitNoise(start, other_noise, LowPass(0.23, 985))
         differs, _ = sample_clip(
             model, positive, negative, {"samples": start}, Sampling(0, 2, 1.0, "ddim", "cinemo_ddim"), noise=other_noise
         )

@@ -6,6 +6,7 @@ import torch
 from cinemo_pack.cinemo_core.comfyui.cinemo.noise import DCTInitNoise
 from cinemo_pack.cinemo_core.comfyui.cinemo.sampling import REFERENCE_SCHEDULER, Sampling, sample_clip
 from cinemo_pack.cinemo_core.models.cinemo.unet import CinemoUNet
+from cinemo_pack.cinemo_core.motion.low_pass import LowPass
 from cinemo_pack.tests.goldens import load, meta
 
 from .conftest import make_clip, relative_rms
@@ -60,7 +61,7 @@ def test_dctinit_chain(model):
     """The whole chain: the recorded plain noise refined by our DCTInit, then sampled."""
 
     def refined(clip, golden):
-        return DCTInitNoise(clip.samples, GivenNoise(golden["noise"][0].transpose(0, 1)), 0.23, 975, 1.0)
+        return DCTInitNoise(clip.samples, GivenNoise(golden["noise"][0].transpose(0, 1)), LowPass(0.23, 975))
 
     _, residual, golden = run(model, "chain", refined)
     assert relative_rms(residual, golden["final_residual"][0].transpose(0, 1)) <= 1e-4

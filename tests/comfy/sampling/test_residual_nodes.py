@@ -15,6 +15,37 @@ def split(clip):
     return (latent["samples"] for latent in CinemoResidualSplit.execute({"samples": clip}).args)
 
 
+def whole(parts, gain=1.0):
+    return CinemoResidualMerge.execute(*parts, gain).args[0]
+
+
+@pytest.mark.parametrize("shape", [(2, 16, 5, 6, 7), (5, 128, 6, 7), (5, 48, 4, 6, 7)])
+def test_latents_of_any_model(shape):
+    """With an axis of frames each clip of the batch has a first frame of its own."""
+    clip = rand(*shape)
+    axis = 0 if clip.ndim == 4 else 2
+    first, residual = (part["samples"] for part in CinemoResidualSplit.execute({"samples": clip}).args)
+    assert torch.equal(first, clip.narrow(axis, 0, 1)) and not residual.narrow(axis, 0, 1).any()
+    torch.testing.assert_close(whole([{"samples": first}, {"samples": residual}])["samples"], clip)
+    damped = whole([{"samples": clip}, {"samples": residual}], 0.5)["samples"]
+    torch.testing.assert_close(damped, (clip + first) / 2)
+    assert torch.equal(damped.narrow(axis, 0, 1), first)
+
+
+def test_images():
+    clip = torch.rand(5, 6, 7, 3, generator=torch.Generator().manual_seed(1))
+    first, residual = CinemoResidualSplit.execute(clip).args
+    assert torch.equal(first, clip[:1]) and residual.min() < 0
+    torch.testing.assert_close(whole([first, residual]), clip)
+    torch.testing.assert_close(whole([clip, residual], 0.6), 0.4 * first + 0.6 * clip)
+    loud = whole([first, residual], 3.0)
+    assert loud.min() == 0 and loud.max() == 1, "an image stays one"
+    with pytest.raises(CinemoError, match="One input is a LATENT and the other an IMAGE"):
+        whole([{"samples": CLIP}, residual])
+    with pytest.raises(CinemoError, match=r"1 frame\(s\)"):
+        CinemoResidualSplit.execute(clip[:1])
+
+
 def merge(first_frame, residual, gain=1.0):
     return CinemoResidualMerge.execute({"samples": first_frame}, {"samples": residual}, gain).args[0]["samples"]
 
@@ -72,9 +103,10 @@ CLIP = torch.zeros(6, 4, 5, 7)
         (CLIP[..., 1:], CLIP, 1.0, r"first frame has shape \[6, 4, 5, 6\] and the motion \[6, 4, 5, 7\].* same width and height"),
         (CLIP[None], CLIP, 1.0, r"first frame has shape \[1, 6, 4, 5, 7\]"),
         (CLIP[:0], CLIP, 1.0, r"first frame has shape \[0, 4, 5, 7\]"),
-        (CLIP, CLIP[:, :3], 1.0, "3 channels"),
+        (CLIP, CLIP[:, :3], 1.0, r"the motion \[6, 3, 5, 7\]"),
         (CLIP, CLIP[:1], 1.0, r"1 frame\(s\)"),
-        (CLIP, CLIP[None], 1.0, "5 dimensions"),
+        (CLIP, CLIP[None], 1.0, r"first frame has shape \[6, 4, 5, 7\]"),
+        (CLIP, CLIP[0], 1.0, r"shape \[4, 5, 7\]"),
         (CLIP / 0, CLIP, 1.0, "NaN"),
         (CLIP, CLIP / 0, 0.0, "NaN"),
         (CLIP, CLIP, -0.1, "gain is -0.1; choose a number from 0"),
@@ -89,7 +121,7 @@ def test_bad_input_to_merge(first_frame, residual, gain, message):
 
 
 @pytest.mark.parametrize(
-    ("clip", "message"), [(CLIP[:1], r"1 frame\(s\)"), (CLIP[None], "5 dimensions"), (CLIP / 0, "NaN"), (CLIP[:, :3], "3 channels")]
+    ("clip", "message"), [(CLIP[:1], r"1 frame\(s\)"), (CLIP[0], "a clip is"), (CLIP / 0, "NaN"), (CLIP[None, :, :1], r"1 frame\(s\)")]
 )
 def test_bad_input_to_split(clip, message):
     with pytest.raises(CinemoError, match=message):

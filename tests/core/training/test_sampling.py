@@ -4,7 +4,8 @@ import pytest
 import torch
 from cinemo_pack.cinemo_core.errors import InputError
 from cinemo_pack.cinemo_core.models.cinemo.dctinit import dct_init
-from cinemo_pack.cinemo_core.training.sampling import denoise, fft_init, sample
+from cinemo_pack.cinemo_core.motion.low_pass import LowPass
+from cinemo_pack.cinemo_core.training.sampling import denoise, sample
 from cinemo_pack.tests.goldens import load, meta
 
 RUNS = {name: meta("ddim")["runs"][name] for name in ("s10", "s7", "s10_nocfg_odd")}
@@ -70,7 +71,7 @@ def test_fft_init_by_its_definition():
     """The band of z0's spectrum, the rest the noise's; as many cycles as DCTInit exchanges."""
     generator = torch.Generator().manual_seed(2)
     z0, noise = torch.randn(1, 4, 12, 16, generator=generator), torch.randn(5, 4, 12, 16, generator=generator)
-    found = torch.fft.fftn(fft_init(z0, noise, 0.5, 900).double(), dim=(0, 2, 3))
+    found = torch.fft.fftn(dct_init(z0, noise, LowPass(0.5, 900, transform="fft")).double(), dim=(0, 2, 3))
     a = torch.tensor([1 - (1e-4 + (0.02 - 1e-4) * t / 999) for t in range(901)], dtype=torch.float64).prod()
     low = torch.fft.fftn(a.sqrt() * z0.double() + (1 - a).sqrt() * noise.double(), dim=(0, 2, 3))
     high = torch.fft.fftn(noise.double(), dim=(0, 2, 3))
@@ -83,6 +84,9 @@ def test_fft_init_by_its_definition():
 
 def test_fft_init_ends_where_dct_init_ends():
     z0, noise = torch.randn(1, 4, 8, 8), torch.randn(3, 4, 8, 8)
-    assert torch.allclose(fft_init(z0, noise, 0.0), noise, atol=1e-6)
+    assert torch.allclose(dct_init(z0, noise, LowPass(0.0, transform="fft")), noise, atol=1e-6)
     # at one coefficient both exchange the mean
-    assert torch.allclose(fft_init(z0, noise, 0.2).mean((2, 3)), dct_init(z0, noise, 0.2).mean((2, 3)), atol=1e-6)
+    fft, dct = (dct_init(z0, noise, LowPass(0.2, transform=transform)) for transform in ("fft", "dct"))
+    assert torch.allclose(fft.mean((2, 3)), dct.mean((2, 3)), atol=1e-6)
+    ends = [dct_init(z0, noise, LowPass(1.0, transform=transform)) for transform in ("fft", "dct")]
+    assert torch.allclose(*ends, atol=1e-6)  # the noised picture
