@@ -9,6 +9,7 @@ from cinemo_pack.cinemo_core.comfyui.noise import random_noise
 from cinemo_pack.cinemo_core.models.dynamicrafter.config import DynamiCrafterConfig
 from cinemo_pack.cinemo_core.models.dynamicrafter.family import DYNAMICRAFTER
 from cinemo_pack.cinemo_core.models.dynamicrafter.resampler import ResamplerConfig
+from cinemo_pack.cinemo_core.motion.low_pass import LowPass
 from cinemo_pack.tests.comfy.families import walks
 from cinemo_pack.tests.comfy.families.walks import CFG, FRAMES, HEIGHT, WIDTH, Setting, Walk
 from cinemo_pack.tests.drawn import draw
@@ -63,7 +64,7 @@ def authors_sampling(model, setting: Setting, noise=None) -> torch.Tensor:
 
 def dctinit(model, setting: Setting) -> torch.Tensor:
     image = condition(FRAMES, HEIGHT, WIDTH, setting.device)[0][0][1][IMAGE_KEY].latents
-    return authors_sampling(model, setting, DCTInitNoise(image, random_noise(1), cutoff=0.3, noise_level=975, temporal_cutoff=1.0))
+    return authors_sampling(model, setting, DCTInitNoise(image, random_noise(1), LowPass(0.3, 975)))
 
 
 WALKS: dict[str, Walk] = {
