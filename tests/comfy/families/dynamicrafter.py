@@ -1,12 +1,15 @@
 """What the contract of families needs of DynamiCrafter: a small configuration, its weights, a conditioning."""
 
 import torch
-from cinemo_pack.cinemo_core.comfyui.dynamicrafter.conditioning import ImageCondition, attach_image
-from cinemo_pack.cinemo_core.comfyui.dynamicrafter.guidance import Guidance
+from cinemo_pack.cinemo_core.comfyui.cinemo.noise import DCTInitNoise
+from cinemo_pack.cinemo_core.comfyui.dynamicrafter.conditioning import IMAGE_KEY, ImageCondition, attach_image
+from cinemo_pack.cinemo_core.comfyui.dynamicrafter.guidance import Guidance, with_rescale
 from cinemo_pack.cinemo_core.comfyui.dynamicrafter.sampling import Sampling, sample_clip
+from cinemo_pack.cinemo_core.comfyui.noise import random_noise
 from cinemo_pack.cinemo_core.models.dynamicrafter.config import DynamiCrafterConfig
 from cinemo_pack.cinemo_core.models.dynamicrafter.family import DYNAMICRAFTER
 from cinemo_pack.cinemo_core.models.dynamicrafter.resampler import ResamplerConfig
+from cinemo_pack.cinemo_core.motion.low_pass import LowPass
 from cinemo_pack.tests.comfy.families import walks
 from cinemo_pack.tests.comfy.families.walks import CFG, FRAMES, HEIGHT, WIDTH, Setting, Walk
 from cinemo_pack.tests.drawn import draw
@@ -47,12 +50,26 @@ def stock_sampling(model, setting: Setting) -> torch.Tensor:
     return walks.stock_sampling(model, *condition(FRAMES, HEIGHT, WIDTH, setting.device), setting)
 
 
-def authors_sampling(model, setting: Setting) -> torch.Tensor:
+def rescaled_stock_sampling(model, setting: Setting) -> torch.Tensor:
+    return stock_sampling(with_rescale(model, 0.7), setting)
+
+
+def authors_sampling(model, setting: Setting, noise=None) -> torch.Tensor:
     """By text and image apart, without fresh noise, which is another on every kind of device."""
     positive, negative = condition(FRAMES, HEIGHT, WIDTH, setting.device)
     latent = torch.zeros(FRAMES, 4, HEIGHT, WIDTH, device=setting.device)
     sampling = Sampling(seed=1, steps=setting.steps, eta=0.0, reference_brightness=True, guidance=Guidance(CFG, image=2.0))
-    return sample_clip(model, positive, negative, {"samples": latent}, sampling)["samples"]
+    return sample_clip(model, positive, negative, {"samples": latent}, sampling, noise)["samples"]
 
 
-WALKS: dict[str, Walk] = {"stock sampling": stock_sampling, "the authors' sampling": authors_sampling}
+def dctinit(model, setting: Setting) -> torch.Tensor:
+    image = condition(FRAMES, HEIGHT, WIDTH, setting.device)[0][0][1][IMAGE_KEY].latents
+    return authors_sampling(model, setting, DCTInitNoise(image, random_noise(1), LowPass(0.3, 975)))
+
+
+WALKS: dict[str, Walk] = {
+    "stock sampling": stock_sampling,
+    "stock sampling, rescaled": rescaled_stock_sampling,
+    "the authors' sampling": authors_sampling,
+    "DCTInit": dctinit,
+}
