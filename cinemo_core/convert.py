@@ -2,17 +2,17 @@
 
     python -m cinemo_core.convert SRC DST.safetensors [--dtype fp16|bf16|fp32|keep] [--force]
 
-SRC is a checkpoint folder in diffusers layout, a UNet folder, a folder of an Animate Anyone set, or a weights file. Of Cinemo's the UNet is
-written. Of DynamiCrafter's everything of use is, which is network, VAE, text and image encoder as far as SRC holds them. Of Animate
-Anyone's all networks are. Memory holds one tensor at a time; converting
-to another type takes the file's size once more on the disk. The result appears under its name only when it is whole.
+SRC is a checkpoint folder in diffusers layout, a UNet folder, a folder of an Animate Anyone set, or a weights file. What is written: of
+Cinemo the UNet; of DynamiCrafter the network, and VAE, text and image encoder as far as SRC holds them; of Animate Anyone all networks.
+
+Memory holds one tensor at a time; converting to another type takes the file's size once more on the disk. The result appears under its
+name only when it is whole.
 """
 
 import argparse
 import json
 import mmap
 import os
-import re
 import shutil
 import signal
 import sys
@@ -113,7 +113,7 @@ def find_unet(source: Path) -> Path:
 def layout_of(keys: Iterable[str]) -> str:
     if any(key.startswith(LDM_PREFIX) for key in keys):
         return "ldm, prefixed"
-    return "diffusers" if any(re.match(r"(denoising_unet\.)?down_blocks\.", key) for key in keys) else "ldm"
+    return "ldm" if any("input_blocks." in key for key in keys) else "diffusers"
 
 
 def check_space(folder: Path, tensors: Mapping[str, Tensor], types: Mapping[str, torch.dtype]) -> None:

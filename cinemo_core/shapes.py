@@ -26,6 +26,17 @@ def check_clip_latent(latent: torch.Tensor, family: str = "Cinemo", maker: str =
         )
 
 
+def check_any_clip(clip: torch.Tensor) -> None:
+    """Raise InputError unless `clip` is one tensor, not empty: frames as batch, [f, c, h, w], or with an axis, [b, c, f, h, w]."""
+    if clip.is_nested:
+        raise InputError("The latent holds video and sound together; use the latent of the video alone.")
+    if clip.ndim not in (4, 5) or 0 in clip.shape:
+        raise InputError(
+            f"The clip has shape {list(clip.shape)}; a clip is [frames, channels, height, width] "
+            "or [batch, channels, frames, height, width]."
+        )
+
+
 def check_latent(latent: torch.Tensor, family: str = "Cinemo", maker: str = "Cinemo Motion Conditioning") -> None:
     """Raise InputError unless `latent` is one picture or clip: [f, 4, h, w], none of its sides empty."""
     shape = list(latent.shape)

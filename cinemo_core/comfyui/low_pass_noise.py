@@ -10,8 +10,9 @@ import torch
 
 from ..errors import InputError
 from ..motion.low_pass import LEVELS, Forward, LowPass, refine
+from ..motion.residual import first_frame
 from ..resize import resize_image
-from ..shapes import check_finite, check_image
+from ..shapes import check_any_clip, check_finite, check_image
 from .vae import check_numbers
 
 PATCH = "cinemo_low_pass_noise"
@@ -39,7 +40,7 @@ class LowPassNoise:
 
     def generate_noise(self, input_latent: dict) -> torch.Tensor:
         samples = input_latent["samples"]
-        check_clip_of_any_model(samples)
+        check_any_clip(samples)
         if (samples.shape[1], *samples.shape[-2:]) != self.z0.shape[1:]:
             found, expected = (f"{x.shape[-1]}x{x.shape[-2]}" for x in (samples, self.z0))
             if found == expected:
@@ -65,7 +66,7 @@ def for_model(model, latent: dict, source, band: LowPass, image: torch.Tensor | 
 
     Raises InputError for a latent or picture that does not fit, and for a model whose forward process is not understood.
     """
-    check_clip_of_any_model(latent["samples"])
+    check_any_clip(latent["samples"])
     samples = comfy.sample.fix_empty_latent_channels(model, latent["samples"], latent.get("downscale_ratio_spacial"))  # as samplers do
     channels = model.get_model_object("latent_format").latent_channels
     if samples.shape[1] != channels:
@@ -78,7 +79,7 @@ def for_model(model, latent: dict, source, band: LowPass, image: torch.Tensor | 
         raise InputError(
             "The latent is empty, so it has no picture to take low frequencies from; connect image and vae, the ones of the conditioning."
         )
-    picture = first_frame(samples) if image is None else encode_picture(image, vae, samples)
+    picture = first_frame(samples)[:1].clone() if image is None else encode_picture(image, vae, samples)
     check_finite(picture)
     if picture.shape[1] != channels:
         raise InputError(
@@ -139,11 +140,6 @@ def patch_model(model, noise: LowPassNoise):
     return patched
 
 
-def first_frame(samples: torch.Tensor) -> torch.Tensor:
-    """The first frame of a latent: [1, c, h, w] of frames as batch, [1, c, 1, h, w] of the first clip where frames have an axis."""
-    return (samples[:1] if samples.ndim == 4 else samples[:1, :, :1]).clone()
-
-
 def encode_picture(image: torch.Tensor, vae, samples: torch.Tensor) -> torch.Tensor:
     """A picture as the first frame of a clip of the size of `samples`: filled and centred, encoded alone, unscaled."""
     if vae is None:
@@ -151,7 +147,7 @@ def encode_picture(image: torch.Tensor, vae, samples: torch.Tensor) -> torch.Ten
     check_image(image)
     scale = vae.spacial_compression_encode()
     height, width = (round(side * scale) for side in samples.shape[-2:])
-    latent = first_frame(vae.encode(resize_image(image[:1], width, height, "cover")))
+    latent = first_frame(vae.encode(resize_image(image[:1], width, height, "cover"))).clone()
     if latent.shape[-2:] != samples.shape[-2:]:
         raise InputError(
             f"The VAE made a latent of {latent.shape[-1]}x{latent.shape[-2]} from {width}x{height} pixels, and the clip's is "
@@ -159,13 +155,3 @@ def encode_picture(image: torch.Tensor, vae, samples: torch.Tensor) -> torch.Ten
         )
     check_numbers(latent, vae, "the image")
     return latent
-
-
-def check_clip_of_any_model(samples: torch.Tensor) -> None:
-    """Raise InputError unless a latent is one tensor, [f, c, h, w] or [b, c, f, h, w], that is not empty."""
-    if samples.is_nested:
-        raise InputError("The latent holds video and sound together, which DCTInit does not support; use the latent of the video alone.")
-    if samples.ndim not in (4, 5) or 0 in samples.shape:
-        raise InputError(
-            f"The latent has shape {list(samples.shape)}; DCTInit takes [frames, c, height, width] or [batch, c, frames, height, width]."
-        )

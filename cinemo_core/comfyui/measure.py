@@ -6,8 +6,9 @@ import comfy.model_management
 import comfy.utils
 import torch
 
+from ..models.families import FAMILIES
 from ..motion.buckets import score_clip
-from ..motion.match import match_text
+from ..motion.match import SVD, match_text
 
 
 def measure_motion(
@@ -21,7 +22,8 @@ def measure_motion(
 
     score = score_clip(images, width, height, resize, frame_stride, _progress())
     compared = None if made is None else score_clip(made, width, height, resize, 1, _progress())
-    return score.bucket, score.ssim, to_image(score_chart(score)), match_text(score, compared)
+    others = [SVD, *(family.motion for family in FAMILIES if family.motion)]
+    return score.bucket, score.ssim, to_image(score_chart(score)), match_text(score, compared, others)
 
 
 def report_motion(images: torch.Tensor, first_image: torch.Tensor | None, resize: str) -> tuple[torch.Tensor, str]:

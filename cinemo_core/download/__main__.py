@@ -44,7 +44,7 @@ def check_python() -> None:
 def run(arguments: list[str] | None) -> int:
     from ..convert import TARGET_DTYPES
     from ..models.families import FAMILIES
-    from .destination import CHECKPOINTS, SETS, default_destination
+    from .destination import CHECKPOINTS, default_destination
     from .file_set import SetRequest, install_set
     from .install import Request, install
     from .single import FileRequest, install_file
@@ -52,6 +52,7 @@ def run(arguments: list[str] | None) -> int:
     folders = {family.name.lower(): family.published for family in FAMILIES if family.published}
     files = {file.name: (file, family) for family in FAMILIES for file in family.files}
     sets = {published.name: (published, family) for family in FAMILIES for published in family.sets}
+    places = " or ".join(sorted({f"models/{published.models}" for published, _ in sets.values()}))
     default = next(iter(folders))
     parser = argparse.ArgumentParser(
         prog=COMMAND, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
@@ -68,7 +69,7 @@ def run(arguments: list[str] | None) -> int:
         "--dest",
         type=Path,
         metavar="DIR",
-        help="where it goes (default: models/diffusers of ComfyUI, models/checkpoints for a file, models/animate_anyone for a set)",
+        help=f"where it goes (default: of ComfyUI models/diffusers, for a file models/checkpoints, for a set {places})",
     )
     parser.add_argument("--name", help="name of its folder or file there (default: that of the model, which the workflows choose)")
     parser.add_argument("--endpoint", metavar="URL", help="a mirror of the hub (default: HF_ENDPOINT, else https://huggingface.co)")
@@ -98,7 +99,7 @@ def run(arguments: list[str] | None) -> int:
         )
     if args.model in sets:
         published, family = sets[args.model]
-        folder = (args.dest or default_destination(models=SETS)).expanduser().absolute() / name
+        folder = (args.dest or default_destination(models=Path("models", published.models))).expanduser().absolute() / name
         install_set(SetRequest(published, folder, args.endpoint, args.dtype, args.keep_original), print)
         print(f"Next: press R in ComfyUI, and choose {name} in Cinemo {family.name} Loader.")
         return 0

@@ -7,7 +7,6 @@ from ..errors import InputError
 
 DIFFUSERS = Path("models", "diffusers")
 CHECKPOINTS = Path("models", "checkpoints")
-SETS = Path("models", "animate_anyone")
 
 
 def default_destination(pack: Path | None = None, models: Path = DIFFUSERS) -> Path:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..motion.match import MotionInput
 from .file_set import Join
 from .published import Published, PublishedFile, PublishedSet
 
@@ -41,6 +42,7 @@ class Family:
     shapes: names and shapes of all tensors of these sizes.
     sensitive: prefixes of the tensors that keep their own format in an 8-bit network.
     published, files, sets: where its weights can be had, as a folder of parts, each model in one file, or in the files of a set.
+    motion: its motion input, where that has no measured scale.
     other_parts: what a checkpoint holds besides the network that a converted file keeps, under the names that it has there.
     join, is_part: for a family that is published in several files: their tensors, by file name, as one state dict, and whether
     tensors of these names are those of a file that only such a set has.
@@ -58,6 +60,7 @@ class Family:
     published: Published | None = None
     files: tuple[PublishedFile, ...] = ()
     sets: tuple[PublishedSet, ...] = ()
+    motion: MotionInput | None = None
     other_parts: Callable[[Mapping[str, Any]], dict[str, Any]] = nothing
     join: Join | None = None
     is_part: Callable[[Set[str]], bool] = no_part

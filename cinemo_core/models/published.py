@@ -87,10 +87,11 @@ class PublishedFile:
 
 @dataclass(frozen=True)
 class PublishedSet:
-    """A model in several files. name: what the download command calls it; folder: its folder in models/animate_anyone."""
+    """A model in several files. name: what the download command calls it. models, folder: it goes into models/MODELS/FOLDER."""
 
     name: str
     repository: str
+    models: str
     folder: str
     files: tuple[str, ...]
     size: str
@@ -103,6 +104,6 @@ class PublishedSet:
         """What to do without it, as the end of a sentence."""
         *first, last = self.files
         return (
-            f"put {', '.join(first)} and {last} ({self.size}) of {self.page} into models/animate_anyone/{self.folder}, or run "
+            f"put {', '.join(first)} and {last} ({self.size}) of {self.page} into models/{self.models}/{self.folder}, or run "
             f"`{COMMAND} {self.name}` in the folder of this pack, and press R"
         )

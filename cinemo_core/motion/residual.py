@@ -7,7 +7,7 @@ included, so that clips and residuals line up frame by frame. `split_clip` and `
 import torch
 
 from ..errors import InputError
-from ..shapes import MIN_FRAMES, check_finite
+from ..shapes import MIN_FRAMES, check_any_clip, check_finite
 
 MAX_GAIN = 4.0
 
@@ -39,7 +39,7 @@ def split_clip(clip: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     clip: frames as batch, [f, c, h, w], or with an axis, [b, c, f, h, w]; pictures [f, h, w, c] are treated like the former.
     Raises InputError if it is no clip.
     """
-    check_any_clip(clip)
+    check_motion(clip)
     first = first_frame(clip).clone()
     return first, clip - first
 
@@ -52,7 +52,7 @@ def merge_clip(first: torch.Tensor, residual: torch.Tensor, gain: float = 1.0) -
     """
     if not 0.0 <= gain <= MAX_GAIN:
         raise InputError(f"The gain is {gain}; choose a number from 0 (no motion) to {MAX_GAIN:g}.")
-    check_any_clip(residual)
+    check_motion(residual)
     frame = None if first.is_nested or first.ndim != residual.ndim or 0 in first.shape else first_frame(first)
     if frame is None or frame.shape[1:] != first_frame(residual).shape[1:] or frame.shape[0] not in (1, residual.shape[0]):
         raise InputError(
@@ -71,15 +71,9 @@ def first_frame(clip: torch.Tensor) -> torch.Tensor:
     return clip[:1] if clip.ndim == 4 else clip[:, :, :1]
 
 
-def check_any_clip(clip: torch.Tensor) -> None:
+def check_motion(clip: torch.Tensor) -> None:
     """Raise InputError unless `clip` is a finite clip of any model, with at least 2 frames."""
-    if clip.is_nested:
-        raise InputError("The latent holds video and sound together; use the latent of the video alone.")
-    if clip.ndim not in (4, 5) or 0 in clip.shape[1:]:
-        raise InputError(
-            f"The clip has shape {list(clip.shape)}; a clip is [frames, channels, height, width] "
-            "or [batch, channels, frames, height, width]."
-        )
+    check_any_clip(clip)
     frames = clip.shape[0] if clip.ndim == 4 else clip.shape[2]
     if frames < MIN_FRAMES:
         raise InputError(f"The clip has {frames} frame(s), and motion is the difference to the first: use {MIN_FRAMES} or more.")

@@ -3,6 +3,7 @@
 import logging
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -109,7 +110,7 @@ def test_a_wrong_checksum_is_refused(download, hub):
 
 def test_it_goes_to_the_sets_of_comfyui(tmp_path):
     pack = tmp_path / "custom_nodes" / "cinemo"
-    assert destination.default_destination(pack, destination.SETS) == tmp_path / "models" / "animate_anyone"
+    assert destination.default_destination(pack, Path("models", SET.models)) == tmp_path / "models" / "animate_anyone"
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".bin"])

@@ -12,10 +12,9 @@ from ...files.folder import weights_in
 from ...files.walk import folders_in
 from ...models.animate_anyone import published_set as parts
 from ...models.animate_anyone.family import ANIMATE_ANYONE
-from ...models.animate_anyone.published import PUBLISHED
+from ...models.animate_anyone.published import MODELS, PUBLISHED
 from .. import files
 
-SETS = "animate_anyone"  # the model folder; each folder in it is a set
 FOLDERS = ("diffusion_models", "checkpoints")  # of a set made into one file
 PART_FOLDERS = ("diffusion_models", "controlnet")
 MAX_DEPTH = 2  # of a set in the model folder: a publisher's repository may have it in a folder of its own
@@ -46,8 +45,8 @@ def checkpoints() -> dict[str, Path]:
 
 def roots() -> list[Path]:
     """models/animate_anyone, and what extra_model_paths.yaml adds to it."""
-    own = Path(folder_paths.models_dir, SETS)
-    added = [Path(path) for path in folder_paths.folder_names_and_paths.get(SETS, ([], set()))[0]]
+    own = Path(folder_paths.models_dir, MODELS)
+    added = [Path(path) for path in folder_paths.folder_names_and_paths.get(MODELS, ([], set()))[0]]
     return [own, *(path for path in added if path != own)]
 
 
@@ -101,7 +100,7 @@ def part_problem(part: str, name: object) -> str | None:
         return f"{name} is not the {part} of an Animate Anyone set, by the names of its tensors; choose one that is listed."
     return (
         f"There is no file {name} for {part} in models/{' or models/'.join(PART_FOLDERS)}; put the files of a set there, or their folder "
-        f"into models/{SETS} for Cinemo Animate Anyone Loader, and press R."
+        f"into models/{MODELS} for Cinemo Animate Anyone Loader, and press R."
     )
 
 

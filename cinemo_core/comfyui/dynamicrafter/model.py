@@ -142,8 +142,9 @@ class DynamiCrafterSupported(FamilyDescription, comfy.supported_models.SD20):
     unet_config: dict = {}
     unet_extra_config: dict = {}
     latent_format = ClipLatent
-    # Measured with tools/bench_network.py on a CPU: an evaluation at full size in fp32 takes 374 MB above the weights for 16 frames of
-    # 256x160, where ComfyUI's estimate for a GPU is 429 MB, and 211 MB for 8 of 128x128, where the 0.8 GB cover it that it keeps free.
+    # Measured with tools/bench_network.py on a CPU, at full size in fp32: an evaluation takes 374 MB above the weights for 16 frames of
+    # 256x160, and ComfyUI estimates 429 MB for a GPU. For 8 frames of 128x128 it takes 211 MB, less than the 0.8 GB that ComfyUI always
+    # keeps free.
     memory_usage_factor = 1.0
     clip_vision_prefix = IMAGE
 

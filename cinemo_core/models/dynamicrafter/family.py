@@ -2,6 +2,7 @@
 
 from functools import partial
 
+from ...motion.match import MotionInput
 from ..family import Family
 from ..sd_unet.skeleton import tensor_shapes
 from .checkpoint import other_parts
@@ -26,5 +27,10 @@ DYNAMICRAFTER = Family(
     complete=DynamiCrafterConfig.complete,
     sensitive=SENSITIVE,
     files=PUBLISHED,
+    motion=MotionInput(
+        "DynamiCrafter",
+        more="lower fps, or with the 256 model raise frame_stride",
+        less="raise fps, or with the 256 model lower frame_stride",
+    ),
     other_parts=other_parts,
 )

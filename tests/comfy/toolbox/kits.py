@@ -59,6 +59,10 @@ class Kit:
         """The frames that sampling changes."""
         return slice(1 if self.pins_image else 0, None)
 
+    def bound(self, **of_family: float) -> float:
+        """What a node must change at least, or may at most: the small networks answer it with different strength."""
+        return of_family[self.config.family.lower()]
+
 
 @dataclass
 class Clip:

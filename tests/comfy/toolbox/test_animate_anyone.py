@@ -179,7 +179,6 @@ def test_narrow_weights_differ_by_their_rounding(file, figure):
     models = {name: load_unet(file, name) for name in unit}
     with torch.inference_mode():
         errors = {name: relative(evaluate(model, make_figure(model)), exact) for name, model in models.items()}
-    print(errors)
     assert errors["fp16"] <= 1e-5  # the rule of drawn.py draws float16 numbers
     assert errors["fp16"] < errors["bf16"] < errors["fp8_e4m3fn"] < errors["fp8_e5m2"]
     assert all(errors[name] < 6 * unit[name] for name in unit)

@@ -49,7 +49,7 @@ def test_ip_adapter(model, clip):
     base, negative = evaluate(model, clip), evaluate(model, clip, cfg=0.0)
     patched = with_image_prompt(model, tokens)
     found = evaluate(patched, clip)
-    clip.check_image(found)
+    clip.check_image(found, atol=1e-5)
     assert (per_frame(found - base)[clip.moving] > 0.1).all()
     assert relative(evaluate(patched, clip, cfg=4.0), negative + 4.0 * (found - negative)) <= 1e-5
     assert relative(evaluate(with_image_prompt(model, tokens, 0.0), clip), base) <= 1e-5
@@ -102,7 +102,7 @@ def test_self_attention_patch(model, clip):
     reference.set_model_attn1_patch(look_at_frame_0)
     doubled.set_model_attn1_patch(look_twice)
     assert relative(evaluate(doubled, clip), base) <= 1e-5
-    assert (per_frame(evaluate(reference, clip) - base)[clip.moving] > 0.02).all()
+    assert (per_frame(evaluate(reference, clip) - base)[clip.moving] > clip.kit.bound(cinemo=0.05, dynamicrafter=0.02)).all()
 
 
 @every_family
@@ -207,7 +207,7 @@ def test_deep_shrink(model, clip, after_skip):
     sizes.clear()
     changed, base = evaluate(shrunk, clip, early), evaluate(model, clip, early)
     assert sizes[("input", 0)] == (HEIGHT, WIDTH) and sizes[("input", 3)] == (HEIGHT // 4, WIDTH // 4)
-    clip.check_image(changed)
+    clip.check_image(changed, atol=1e-5)
     assert (per_frame(changed - base)[clip.moving] > 0.01).all()
 
 

@@ -67,8 +67,8 @@ def controlled(clip, controlnet, image, strength=1.0, start=0.0, end=1.0):
 def test_one_hint_for_all_frames(model, clip, controlnet):
     base = evaluate(model, clip, cfg=4.0)
     found = evaluate(model, controlled(clip, controlnet, hints(1)), cfg=4.0)
-    clip.check_image(found)
-    assert (per_frame(found - base)[clip.moving] > 0.05).all()
+    clip.check_image(found, atol=1e-5)
+    assert (per_frame(found - base)[clip.moving] > clip.kit.bound(cinemo=0.1, dynamicrafter=0.05)).all()
     repeated = evaluate(model, controlled(clip, controlnet, hints(1).repeat(FRAMES, 1, 1, 1)), cfg=4.0)
     assert relative(repeated, found) <= 1e-5
 
@@ -183,7 +183,7 @@ def test_in_context_windows(model, controlnet, kit):
     model = windowed(model, 6, 2)
     base = evaluate(model, clip)
     one = evaluate(model, controlled(clip, controlnet, hints(1)))
-    assert (per_frame(one - base)[clip.moving] > 0.05).all()
+    assert (per_frame(one - base)[clip.moving] > clip.kit.bound(cinemo=0.1, dynamicrafter=0.05)).all()
     images = hints(1).repeat(12, 1, 1, 1)
     images[8:] = hints(1, seed=8)
     assert relative(evaluate(model, controlled(clip, controlnet, images)), one) <= 1e-5
@@ -227,7 +227,7 @@ def test_a_file_through_the_stock_loader(folder, kit):
         clip = make_clip(frames=3, text_width=kit.real_width.context_dim, kit=kit)
         base = evaluate(model, clip)
         found = evaluate(model, controlled(clip, controlnet, hints(3)))
-    assert (per_frame(found - base)[clip.moving] > 0.05).all()
+    assert (per_frame(found - base)[clip.moving] > clip.kit.bound(cinemo=0.1, dynamicrafter=0.05)).all()
 
 
 def test_control_lora(model, clip, small_weights, folder):
