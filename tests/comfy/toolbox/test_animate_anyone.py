@@ -193,14 +193,14 @@ def test_computing_in_bf16(model, figure):
 
 
 def test_partly_loaded(file, model, figure):
-    """Low VRAM: weights that are cast on their way to the device give the same numbers, also in ReferenceNet."""
+    """Low VRAM: weights that are cast on their way to the device give the same bits, also in ReferenceNet."""
     partly = load_unet(file, "fp32")
     for patcher in (partly, partly.model.reference):
         comfy.model_management.load_models_gpu([patcher])
         patcher.detach()
         patcher.load(patcher.load_device, lowvram_model_memory=patcher.model_size() // 3)
         assert patcher.model.model_lowvram and patcher.loaded_size() < patcher.model_size()
-    assert relative(sample(partly, make_figure(partly)), sample(model, figure)) <= 1e-4
+    assert torch.equal(sample(partly, make_figure(partly)), sample(model, figure))
 
 
 def test_windows_of_animate_anyone_are_comfyuis(model):
