@@ -49,7 +49,7 @@ def places(flow: torch.Tensor) -> torch.Tensor:
 
 
 def warp(planes: torch.Tensor, flow: torch.Tensor, mode: str = "bicubic") -> torch.Tensor:
-    """Fetch each pixel from where the flow points, the border continued beyond the frame."""
+    """Fetch each pixel from where the flow points, the border continued beyond the frame; the planes may be finer than the flow."""
     height, width = flow.shape[-2:]
     span = flow.new_tensor((2 / width, 2 / height)).view(1, 2, 1, 1)
     grid = ((places(flow) + 0.5) * span - 1).movedim(1, -1)  # n 2 h w -> n h w 2

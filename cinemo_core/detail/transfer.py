@@ -15,6 +15,7 @@ from .track import Tracker
 from .trust import gather, weigh
 
 ENLARGED = 2.0  # flow is found on frames this much larger than the clip's: a quarter of its pixel is half of theirs
+FINER = 2  # times: the grid that detail is fetched from
 MOST_PIXELS = 1.5e6  # of the frames that flow is found on, unless the clip's own are larger
 
 
@@ -47,7 +48,8 @@ def transfer_detail(
     original = to_planes(picture, device)
     small = to_planes(clip[0], device)
     first = lanczos(small, *size)
-    detail = original - lanczos(small, height, width)
+    # Twice as fine, for interpolation between pixels that are neighbours takes from the finest detail.
+    detail = lanczos(original - lanczos(small, height, width), FINER * height, FINER * width)
     images[0] = picture.lerp(lanczos(small, height, width)[0].movedim(0, -1).to(picture).clamp(0, 1), 1 - strength)
     trust[0] = strength
     finished(1)

@@ -135,12 +135,13 @@ def test_flow_of_a_zoom_is_chained():
 
 
 def test_trust_falls_with_each_kind_of_evidence():
-    def trust(unlike=0.001, away=0.01, colour=0.001, inside=1.0):
-        return float(weigh(Evidence(*(torch.full((1, 1, 1, 1), value) for value in (unlike, away, colour, inside)))))
+    def trust(unlike=0.001, kept=1.0, away=0.01, colour=0.001, inside=1.0):
+        return float(weigh(Evidence(*(torch.full((1, 1, 1, 1), value) for value in (unlike, kept, away, colour, inside)))))
 
     assert trust() > 0.95
     assert trust(inside=0.0) == 0
-    for name, values in {"unlike": (0.05, 0.3, 1.0), "away": (0.3, 1.0, 5.0), "colour": (0.05, 0.1, 0.3)}.items():
+    assert trust(kept=0.5) == pytest.approx(trust() / 4)
+    for name, values in {"unlike": (0.05, 0.3, 1.0), "away": (0.3, 1.0, 10.0), "colour": (0.05, 0.1, 0.3)}.items():
         found = [trust(), *(trust(**{name: value}) for value in values)]
         assert found == sorted(found, reverse=True) and found[-1] < 0.5, name
 
@@ -150,6 +151,25 @@ def test_detail_that_differs_is_not_trusted():
     still = torch.zeros(1, 2, 64, 64)
     same, unlike = (weigh(gather(frame, second, Match(still, still), 1.0)) for second in (frame, other))
     assert same.min() > 0.9 and unlike.mean() < 0.05
+
+
+def test_a_blurred_frame_gets_less_detail_than_its_likeness_alone_would_give():
+    first = gaussian(texture(64, 64), 0.7)
+    still = torch.zeros(1, 2, 64, 64)
+    evidence = gather(first, gaussian(first, 0.7), Match(still, still), 1.0)
+    assert 0.1 < evidence.kept.mean() < 0.6
+    assert gather(first, first, Match(still, still), 1.0).kept.min() == 1
+    assert gather(gaussian(first, 0.7), first, Match(still, still), 1.0).kept.min() == 1  # sharper is no fault
+
+
+def test_detail_keeps_its_strength_between_pixels():
+    """Stripes of three pixels, moved by half a pixel: interpolation on the grid of the pixels flattens them."""
+    stripes = 0.5 + 0.2 * torch.cos(2 * torch.pi * torch.arange(96) / 3)
+    moved = warp(lanczos(stripes.expand(1, 1, 12, 96), 24, 192), torch.tensor((0.5, 0.0)).view(1, 2, 1, 1).expand(1, 2, 12, 96))
+    expected = 0.5 + 0.2 * torch.cos(2 * torch.pi * (torch.arange(96) + 0.5) / 3)
+    height = (moved - 0.5)[0, 0, 6, 12:-12].norm() / (expected - 0.5)[12:-12].norm()
+    alone = warp(stripes.expand(1, 1, 12, 96), torch.tensor((0.5, 0.0)).view(1, 2, 1, 1).expand(1, 2, 12, 96))
+    assert (alone - 0.5)[0, 0, 6, 12:-12].norm() / (expected - 0.5)[12:-12].norm() < 0.85 < 0.93 < height < 1.05
 
 
 def test_lanczos_is_pillows(panning):
