@@ -27,6 +27,7 @@ from .camera_clips import CameraClip, Still, clip_of, draw_clip, read_stills
 from .gated_start import gated_start, gates
 from .loop import LoopRun, make_accelerator, make_loop
 from .moves import WAYS, Move, latent_clip
+from .pass_through import hold_again
 from .procedural.dice import Dice
 
 WATCHED = (981, 900, 700, 500, 300)  # timesteps
@@ -81,11 +82,15 @@ class UNetSizes:
 
 @dataclass(frozen=True)
 class MotionConfig:
-    """A whole run. tokenizer: as model.tokenizer of the trainer's."""
+    """A whole run. tokenizer: as model.tokenizer of the trainer's.
+
+    start: folder of a whole Cinemo to go on from, whose sizes then count; without it, UNet and text encoder start from nothing.
+    """
 
     data: Motion
     run: LoopRun
     tokenizer: str = key("", path=True)
+    start: str = key("", path=True)
     unet: UNetSizes = field(default_factory=UNetSizes)
     text: Text = field(default_factory=Text)
     optimizer: Optimizer = field(default_factory=Optimizer)
@@ -212,17 +217,32 @@ def warped(clip: CameraClip) -> Tensor:
     )
 
 
+def start_from_nothing(config: MotionConfig) -> tuple[Any, Any]:
+    """A UNet and a text encoder of the configured sizes."""
+    seed = config.run.seed
+    encoder = text.from_scratch(config.text.config(), number(seed, "text"), bag_of_words)
+    unet = network.from_scratch(config.unet.config(config.text.width), number(seed, "unet"))
+    gated_start(unet, number(seed, "level") % 1000)
+    return unet, encoder
+
+
+def start_from(folder: Path) -> tuple[Any, Any]:
+    """UNet and text encoder of a Cinemo; what its training held is held again."""
+    unet = network.load(folder / "unet", 0, 0)
+    hold_again(unet)
+    return unet, text.load(folder / "text_encoder")
+
+
 def train(config: MotionConfig) -> bool:
     """Train, from the last checkpoint if there is one. Returns whether the run is finished."""
     options = config.run
     accelerator = make_accelerator(options)
     tokenizer = Tokenizer(config.tokenizer)
-    encoder = text.from_scratch(config.text.config(), number(options.seed, "text"), bag_of_words)
-    unet = network.from_scratch(config.unet.config(config.text.width), number(options.seed, "unet"))
-    gated_start(unet, number(options.seed, "level") % 1000)
+    unet, encoder = start_from(Path(config.start)) if config.start else start_from_nothing(config)
     keep_embeddings_exact(unet)
     trainee = MotionTrainee(unet, encoder)
-    slowed = [Slowed(encoder, config.optimizer.text_rate)]
+    slowed = [Slowed(layer, config.optimizer.output_rate) for layer in network.output_layers(unet)]
+    slowed += [Slowed(encoder, config.optimizer.text_rate)]
     optimizers = make_optimizers(config.optimizer, trainee, accelerator.device, slowed, network.matrices(unet))
     loop = make_loop(options, config.optimizer, accelerator, trainee, optimizers)
     held_out = read_stills(Path(config.data.held_out))

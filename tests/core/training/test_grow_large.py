@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from cinemo_pack.cinemo_core import included
 from cinemo_pack.cinemo_core.models.temporal_vae.keys import VAEConfig
 from cinemo_pack.cinemo_core.training import frozen
-from cinemo_pack.cinemo_core.training.nano import library, templates
+from cinemo_pack.cinemo_core.training.nano import library, motion_trainer, templates
 from cinemo_pack.cinemo_core.training.nano.autoencoder.network import make_vae, write_vae
 from cinemo_pack.cinemo_core.training.nano.camera_clips import read_stills
 from cinemo_pack.cinemo_core.training.nano.grow_large import main
+from cinemo_pack.cinemo_core.training.nano.pass_through import hold_again
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -149,6 +151,22 @@ def test_a_stopped_run_resumes_exactly(trained, tokenizer_folder):
         assert part.keys() == once.keys()
         assert part.get("explained", {}) == pytest.approx(once.get("explained", {}), abs=1e-3)
         assert part.get("loss", 0) == pytest.approx(once.get("loss", 0), rel=1e-5)
+
+
+def test_a_run_goes_on_from_a_whole_cinemo(trained, tokenizer_folder):
+    """Nano, trained on for two steps: something else is learnt, and the copy of X_t that its training held is held."""
+    write(trained, tokenizer_folder, 3, 2, "further")
+    text = (trained / "motion.toml").read_text().replace("sizes = [4, 4, 1, 6, 4, 1]", "sizes = [8, 8, 1]")
+    start = included.FOLDER.as_posix()
+    (trained / "further.toml").write_text(f'start = "{start}"\n{text}'.replace("watched_size = 6", "watched_size = 8"))
+    assert motion_trainer.main([str(trained / "further.toml")]) == 0
+    (checkpoint,) = (trained / "further" / "checkpoints").iterdir()
+    weights = load_file(checkpoint / "model.safetensors")
+    unet, _ = motion_trainer.start_from(included.FOLDER)
+    before = {name: tensor.clone() for name, tensor in unet.state_dict().items()}
+    unet.load_state_dict({name.removeprefix("unet."): t for name, t in weights.items() if name.startswith("unet.")})
+    assert any((tensor - before[name]).abs().max() > 1e-4 for name, tensor in unet.state_dict().items())
+    assert hold_again(unet)
 
 
 def test_a_folder_without_its_settings_says_so(tmp_path, capsys):
