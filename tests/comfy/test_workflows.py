@@ -240,9 +240,10 @@ def test_an_optional_group_is_bypassed_as_a_whole_and_comes_in_when_switched_on(
     assert prompts[1][pictures[1][0]]["inputs"]["image1"] == pictures[0]
 
 
-def test_detail_transfer_waits_for_a_large_picture():
+@pytest.mark.parametrize("name", ["custom_sampling", "dynamicrafter_image_to_video", "image_to_video"])
+def test_detail_transfer_waits_for_a_large_picture(name):
     """Bypassed, since a first try need not wait for a clip as large as the picture; switched on, it stands before the video."""
-    workflow = read_workflow("custom_sampling")
+    workflow = read_workflow(name)
     types = {str(node["id"]): node["type"] for node in workflow["nodes"]}
     (video,) = (entry for entry in to_prompt(switched_on(workflow)).values() if entry["class_type"] == "CreateVideo")
     assert types[video["inputs"]["images"][0]] == "CinemoDetailTransfer"
@@ -250,7 +251,13 @@ def test_detail_transfer_waits_for_a_large_picture():
 
 def test_no_node_is_bypassed_elsewhere():
     bypassed = [name for name in NAMES if any(node["mode"] == BYPASSED for node in read_workflow(name)["nodes"])]
-    assert bypassed == ["animate_anyone_custom_sampling", "custom_sampling", "video_editing"]
+    assert bypassed == [
+        "animate_anyone_custom_sampling",
+        "custom_sampling",
+        "dynamicrafter_image_to_video",
+        "image_to_video",
+        "video_editing",
+    ]
 
 
 def test_a_muted_node_is_refused():
