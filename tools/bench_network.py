@@ -17,7 +17,7 @@ WARM_UP = 1
 STOCK = {"cinemo": "sd15", "dynamicrafter": "sd21", "animate_anyone": "sd15"}
 
 parser = argparse.ArgumentParser()
-parser.add_argument("what", choices=("time", "memory", "profile", "sampling"))
+parser.add_argument("what", choices=("time", "memory", "profile", "sampling", "arithmetic"))
 parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
 parser.add_argument("--network", choices=(*STOCK, *STOCK.values()), default="cinemo")
 parser.add_argument("--rounds", type=int, default=3)
@@ -33,6 +33,7 @@ import comfy.patcher_extension
 import psutil
 import torch
 from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
+from torch.utils.flop_counter import FlopCounterMode
 
 from cinemo_core.comfyui.animate_anyone.model import AnimateAnyoneNetwork
 from cinemo_core.comfyui.cinemo.conditioning import CLIP_KEY, ClipCondition
@@ -171,6 +172,18 @@ def memory() -> dict:
     return {"peak_mb": used.mb}
 
 
+def arithmetic() -> dict:
+    """Operations of one evaluation of each network, in GFLOP; PyTorch does not count the products of attention on a CPU."""
+    counted = {}
+    for name in (options.network, STOCK[options.network]):
+        run = make(name)
+        with FlopCounterMode(display=False) as counter:
+            run()
+        counted[name] = counter.get_total_flops() / 1e9
+        del run
+    return {"ours": counted[options.network], "stock": counted[STOCK[options.network]]}
+
+
 def profile() -> dict:
     run = make(options.network)
     run()
@@ -211,7 +224,7 @@ def sampling() -> dict:
     return {"step": whole[WARM_UP:], "network": inside[1 + WARM_UP :]}
 
 
-MEASUREMENTS = {"time": time_both, "memory": memory, "profile": profile, "sampling": sampling}
+MEASUREMENTS = {"time": time_both, "memory": memory, "profile": profile, "sampling": sampling, "arithmetic": arithmetic}
 
 if __name__ == "__main__":
     with torch.inference_mode():
