@@ -51,14 +51,19 @@ OURS = {
 }
 # Sizes that only the families have.
 NOT_STOCK = ("motion_dim", "gated", "projector", "variant", "pose_channels", "positions", "pose_guiders", "motion_heads")
-DEVICE = torch.device(options.device)
+DEVICE = torch.device("meta" if options.what == "arithmetic" else options.device)  # operations are counted from shapes alone
 DTYPE = torch.float16 if options.device == "cuda" else torch.float32
 Run = Callable[[], torch.Tensor]
 
 
+def seeded(seed: int) -> torch.Generator | None:
+    """None where nothing is drawn."""
+    return None if DEVICE.type == "meta" else torch.Generator(DEVICE).manual_seed(seed)
+
+
 def fill(network: torch.nn.Module) -> torch.nn.Module:
     """Random weights of ordinary size, so that no arithmetic runs on zeros, infinities or denormals."""
-    generator = torch.Generator(DEVICE).manual_seed(0)
+    generator = seeded(0)
     for weight in network.parameters():
         weight.requires_grad_(False)
         if weight.ndim > 1:
@@ -79,7 +84,7 @@ def make(name: str) -> Run:
     """The network `name` on ComfyUI's operations, as a call that evaluates it once on the same clip."""
     family = next(family for family in STOCK if name in (family, STOCK[family]))
     network, config = OURS[family]
-    generator = torch.Generator(DEVICE).manual_seed(1)
+    generator = seeded(1)
 
     def random(*shape: int) -> torch.Tensor:
         return torch.randn(*shape, generator=generator, device=DEVICE).to(DTYPE)
@@ -173,7 +178,7 @@ def memory() -> dict:
 
 
 def arithmetic() -> dict:
-    """Operations of one evaluation of each network, in GFLOP; PyTorch does not count the products of attention on a CPU."""
+    """Operations of one evaluation of each network, in GFLOP, counted on the meta device: no weights, and attention in its plain form."""
     counted = {}
     for name in (options.network, STOCK[options.network]):
         run = make(name)
