@@ -4,6 +4,7 @@
 
 a  one full-size evaluation of each network on 16 frames against ComfyUI's own Stable Diffusion UNet of its sizes (Cinemo and Animate
    Anyone: 1.5; DynamiCrafter: 2.1; extra layers, and keys of a reference picture, are allowed for): time and peak memory above weights
+   and, as a note next to the time, the arithmetic of both, counted from shapes
 b  what sampling spends outside the network, as a share of a step
 c  importing the pack, as a share of ComfyUI's own import
 d  loading a full-size float16 file, Cinemo's UNet and a whole DynamiCrafter checkpoint: time against reading its bytes, and peak memory
@@ -25,8 +26,10 @@ from statistics import median
 from .console import DevError, say
 from .environment import LAUNCH
 
-# family: what it is compared with, and the bars of time and memory
-NETWORKS = {"cinemo": ("sd15", 1.0, 1.0), "dynamicrafter": ("sd21", 1.45, 1.1), "animate_anyone": ("sd15", 1.6, 1.1)}
+# family: what it is compared with, and the bars of time and memory. DynamiCrafter's bar of time is that of its published network's
+# arithmetic: it does 1.66 times the operations of its stock network (1.68 where attention's products on a CPU are left out), so nothing
+# lower can be asked.
+NETWORKS = {"cinemo": ("sd15", 1.0, 1.0), "dynamicrafter": ("sd21", 1.7, 1.1), "animate_anyone": ("sd15", 1.6, 1.1)}
 
 
 @dataclass
@@ -60,7 +63,9 @@ def network(device: str, rounds: int) -> Iterator[Result]:
         about = ("--device", device, "--network", family)
         times = measure("tools.bench_network", "time", *about, "--rounds", str(rounds))
         ratios = [ours / theirs for ours, theirs in zip(times["ours"], times["stock"], strict=True)]
-        spread = f"{min(ratios):.2f} to {max(ratios):.2f} over {rounds} pairs; attention {times['attention']}"
+        counted = measure("tools.bench_network", "arithmetic", *about)
+        work = f"arithmetic {counted['ours'] / counted['stock']:.2f}x"
+        spread = f"{min(ratios):.2f} to {max(ratios):.2f} over {rounds} pairs; attention {times['attention']}; {work}"
         ours, theirs = (measure("tools.bench_network", "memory", *about[:3], name)["peak_mb"] for name in (family, stock))
         both = [
             Result(f"a  {family}, time", median(ratios), time_bar, "x", spread),

@@ -17,7 +17,7 @@ WARM_UP = 1
 STOCK = {"cinemo": "sd15", "dynamicrafter": "sd21", "animate_anyone": "sd15"}
 
 parser = argparse.ArgumentParser()
-parser.add_argument("what", choices=("time", "memory", "profile", "sampling"))
+parser.add_argument("what", choices=("time", "memory", "profile", "sampling", "arithmetic"))
 parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
 parser.add_argument("--network", choices=(*STOCK, *STOCK.values()), default="cinemo")
 parser.add_argument("--rounds", type=int, default=3)
@@ -33,6 +33,7 @@ import comfy.patcher_extension
 import psutil
 import torch
 from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
+from torch.utils.flop_counter import FlopCounterMode
 
 from cinemo_core.comfyui.animate_anyone.model import AnimateAnyoneNetwork
 from cinemo_core.comfyui.cinemo.conditioning import CLIP_KEY, ClipCondition
@@ -50,14 +51,19 @@ OURS = {
 }
 # Sizes that only the families have.
 NOT_STOCK = ("motion_dim", "gated", "projector", "variant", "pose_channels", "positions", "pose_guiders", "motion_heads")
-DEVICE = torch.device(options.device)
+DEVICE = torch.device("meta" if options.what == "arithmetic" else options.device)  # operations are counted from shapes alone
 DTYPE = torch.float16 if options.device == "cuda" else torch.float32
 Run = Callable[[], torch.Tensor]
 
 
+def seeded(seed: int) -> torch.Generator | None:
+    """None where nothing is drawn."""
+    return None if DEVICE.type == "meta" else torch.Generator(DEVICE).manual_seed(seed)
+
+
 def fill(network: torch.nn.Module) -> torch.nn.Module:
     """Random weights of ordinary size, so that no arithmetic runs on zeros, infinities or denormals."""
-    generator = torch.Generator(DEVICE).manual_seed(0)
+    generator = seeded(0)
     for weight in network.parameters():
         weight.requires_grad_(False)
         if weight.ndim > 1:
@@ -78,7 +84,7 @@ def make(name: str) -> Run:
     """The network `name` on ComfyUI's operations, as a call that evaluates it once on the same clip."""
     family = next(family for family in STOCK if name in (family, STOCK[family]))
     network, config = OURS[family]
-    generator = torch.Generator(DEVICE).manual_seed(1)
+    generator = seeded(1)
 
     def random(*shape: int) -> torch.Tensor:
         return torch.randn(*shape, generator=generator, device=DEVICE).to(DTYPE)
@@ -171,6 +177,18 @@ def memory() -> dict:
     return {"peak_mb": used.mb}
 
 
+def arithmetic() -> dict:
+    """Operations of one evaluation of each network, in GFLOP, counted on the meta device: no weights, and attention in its plain form."""
+    counted = {}
+    for name in (options.network, STOCK[options.network]):
+        run = make(name)
+        with FlopCounterMode(display=False) as counter:
+            run()
+        counted[name] = counter.get_total_flops() / 1e9
+        del run
+    return {"ours": counted[options.network], "stock": counted[STOCK[options.network]]}
+
+
 def profile() -> dict:
     run = make(options.network)
     run()
@@ -211,7 +229,7 @@ def sampling() -> dict:
     return {"step": whole[WARM_UP:], "network": inside[1 + WARM_UP :]}
 
 
-MEASUREMENTS = {"time": time_both, "memory": memory, "profile": profile, "sampling": sampling}
+MEASUREMENTS = {"time": time_both, "memory": memory, "profile": profile, "sampling": sampling, "arithmetic": arithmetic}
 
 if __name__ == "__main__":
     with torch.inference_mode():

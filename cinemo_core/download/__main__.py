@@ -2,8 +2,8 @@
 
     python -m cinemo_core.download [MODEL] [--dest DIR] [--endpoint URL] [--dtype fp16|bf16|fp32|keep] [--keep-original]
 
-MODEL is cinemo; or one of the DynamiCrafter models, a single file with all of its parts, for research and non-commercial use; or a set of
-Animate Anyone, four files that become one.
+MODEL is cinemo; or one of the DynamiCrafter models, a single file with all of its parts, for research and non-commercial use; or
+tooncrafter, such a file too; or a set of Animate Anyone, four files that become one.
 
 Run it in the folder of this pack, with ComfyUI's Python. An interrupted run continues where it stopped; a second run does
 nothing. Every file is compared with the checksum that the hub lists for it: SHA-256 for the weights, the git blob id for the

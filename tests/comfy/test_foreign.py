@@ -1,6 +1,7 @@
 """Files that are not a Cinemo UNet: each is named in words, or its damage is, and nothing is loaded."""
 
 import os
+import re
 
 import diffusers
 import pytest
@@ -8,6 +9,10 @@ import torch
 from cinemo_pack.cinemo_core.comfyui.dynamicrafter.loading import load_checkpoint
 from cinemo_pack.cinemo_core.comfyui.loading import load_unet
 from cinemo_pack.cinemo_core.errors import CheckpointError
+from cinemo_pack.cinemo_core.models.animate_anyone.family import ANIMATE_ANYONE
+from cinemo_pack.cinemo_core.models.cinemo.family import CINEMO
+from cinemo_pack.tests import drawn_dynamicrafter
+from cinemo_pack.tests.comfy.families import animate_anyone
 from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 from safetensors.torch import load_file, save_file
 
@@ -184,6 +189,24 @@ def test_the_loader_of_one_family_names_other_models_and_says_what_it_takes(tmp_
 def test_a_cinemo_checkpoint_is_named_by_the_loader_of_dynamicrafter(drawn):
     with pytest.raises(CheckpointError, match="is not a DynamiCrafter UNet; it is a Cinemo UNet: choose a DynamiCrafter checkpoint"):
         load_checkpoint(str(drawn / "unet" / "diffusion_pytorch_model.bin"))
+
+
+def test_an_animate_anyone_file_is_named_by_the_loader_of_dynamicrafter(tmp_path):
+    save_file(animate_anyone.weights(), tmp_path / "model.safetensors")
+    with pytest.raises(
+        CheckpointError, match="is not a DynamiCrafter UNet; it is an Animate Anyone UNet: choose a DynamiCrafter checkpoint"
+    ):
+        load_checkpoint(str(tmp_path / "model.safetensors"))
+
+
+@pytest.mark.parametrize("family", [CINEMO, ANIMATE_ANYONE], ids=lambda family: family.name)
+@pytest.mark.parametrize("toon", [False, True], ids=["dynamicrafter", "tooncrafter"])
+def test_a_dynamicrafter_file_is_named_by_the_loaders_of_the_others(tmp_path, family, toon):
+    vae = {f"first_stage_model.{name}": tensor for name, tensor in drawn_dynamicrafter.toon_vae().items()} if toon else {}
+    save_file(drawn_dynamicrafter.checkpoint(("network",)) | vae, tmp_path / "model.safetensors")
+    message = rf"model.safetensors is not {family.words}; it is a DynamiCrafter UNet: {re.escape(family.where)}\.$"
+    with pytest.raises(CheckpointError, match=message):
+        load_unet(str(tmp_path / "model.safetensors"), "default", family)
 
 
 @pytest.fixture

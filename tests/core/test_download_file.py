@@ -13,6 +13,7 @@ from cinemo_pack.cinemo_core.download.__main__ import main
 from cinemo_pack.cinemo_core.files.checkpoint import read_metadata
 from cinemo_pack.cinemo_core.models.dynamicrafter.keys import normalise
 from cinemo_pack.cinemo_core.models.dynamicrafter.published import PUBLISHED
+from cinemo_pack.cinemo_core.models.dynamicrafter.variants import TOONCRAFTER, variant_of
 from cinemo_pack.tests import drawn_dynamicrafter as drawn
 from cinemo_pack.tests.hub import Hub
 from safetensors.torch import load_file
@@ -119,6 +120,21 @@ def test_the_image_vae_is_an_option_of_cinemo(download):
     assert result.code == 1 and "--image-vae is for cinemo alone" in result.err
 
 
+def test_tooncrafter_keeps_its_own_vae(tmp_path, capsys, monkeypatch):
+    """What its decoder reads of the two pictures, by which the loader recognises it, is in the converted file."""
+    toon = next(file for file in PUBLISHED if file.name == "tooncrafter")
+    vae = {f"first_stage_model.{name}": tensor for name, tensor in drawn.toon_vae().items()}
+    (tmp_path / "hub").mkdir()
+    torch.save({"state_dict": drawn.checkpoint(("network",)) | vae}, tmp_path / "hub" / toon.file)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with Hub(tmp_path / "hub", toon.repository) as hub:
+        assert main(["tooncrafter", "--dest", str(tmp_path / "checkpoints"), "--endpoint", hub.url]) == 0
+    assert f"These weights are {toon.terms}." in capsys.readouterr().out
+    found = load_file(tmp_path / "checkpoints" / toon.target)
+    assert variant_of(False, found) is TOONCRAFTER
+    assert all(torch.equal(found[name], tensor.half()) for name, tensor in vae.items())
+
+
 def test_an_unknown_model_is_answered_with_the_known_ones(download, capsys):
     with pytest.raises(SystemExit):
         main(["dynamicrafter"])
@@ -137,7 +153,7 @@ def test_a_file_of_network_and_projector_is_converted_as_it_is(tmp_path):
     assert found.keys() == normalise(drawn.checkpoint(("network",))).keys()
 
 
-@pytest.mark.parametrize("document", ["web/docs/CinemoDynamiCrafterLoader.md"])
+@pytest.mark.parametrize("document", ["README.md", "web/docs/CinemoDynamiCrafterLoader.md"])
 def test_the_documents_name_every_published_file_and_its_terms(root, document):
     text = (root / document).read_text(encoding="utf-8")
     assert all(file.page in text and file.name.removeprefix("dynamicrafter") in text for file in PUBLISHED)

@@ -30,7 +30,7 @@ from ..rows import CONDClip, CONDRow
 from ..text import set_text
 from ..windows import frame_indices, pick_frames
 from .conditioning import CONDITIONER, IMAGE_KEY, check_image_condition
-from .model_sampling import DynamiCrafterSampling
+from .model_sampling import DynamiCrafterSampling, check_schedule
 
 
 class DynamiCrafterNetwork(DynamiCrafterUNet):
@@ -72,6 +72,7 @@ class DynamiCrafterModel(comfy.model_base.BaseModel):
                 "A DynamiCrafter model got a conditioning that does not say which image to animate; "
                 f"pass positive and negative through {DynamiCrafterSupported.conditioner} before the sampler."
             )
+        check_schedule(self.model_sampling, self.variant)
         check_clip_latent(kwargs["noise"], DYNAMICRAFTER.name, DynamiCrafterSupported.conditioner)
         check_image_condition(image, kwargs["noise"].shape)
         check_control(kwargs.get("control"))

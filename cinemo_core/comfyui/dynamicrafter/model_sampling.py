@@ -6,6 +6,7 @@ import torch
 from ...errors import InputError
 from ...models.dynamicrafter.ddim import Level
 from ...models.dynamicrafter.schedule import Schedule
+from ...models.dynamicrafter.variants import Variant
 
 
 class DynamiCrafterSampling(comfy.model_sampling.ModelSamplingDiscrete):
@@ -78,6 +79,18 @@ def rescaled_sampling(sampling) -> DynamiCrafterSampling:
     if not isinstance(sampling, DynamiCrafterSampling):
         raise InputError(
             f"The model's schedule is {type(sampling).__name__}, not DynamiCrafter's own, which the authors' steps and guidance need; "
-            "remove the ModelSampling node before it, or use a sampler, a scheduler and a guider of ComfyUI."
+            "remove the ModelSampling node before it."
         )
     return sampling
+
+
+def check_schedule(sampling, variant: Variant) -> None:
+    """Raise InputError for a replaced schedule where the variant's own is one that no ModelSampling node has, whatever the sampler.
+
+    The 256 model has Stable Diffusion's, which may be replaced as that of any SD model.
+    """
+    if variant.schedule.v and not isinstance(sampling, DynamiCrafterSampling):
+        raise InputError(
+            f"The model's schedule is {type(sampling).__name__}, but {variant.full_name} was trained with a dynamic rescale that no "
+            "ModelSampling node has, and would give a wrong clip; remove that node, the loader has set the schedule."
+        )

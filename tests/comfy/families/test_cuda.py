@@ -13,10 +13,11 @@ import pytest
 import torch
 from cinemo_pack.cinemo_core import included
 from cinemo_pack.cinemo_core.comfyui.decode import CHUNK, decode_clip
+from cinemo_pack.cinemo_core.comfyui.dynamicrafter.toon import Pictures, decode_with_pictures, make_toon_vae
 from cinemo_pack.cinemo_core.comfyui.pictures import ClipSize, encode_images, fit
 from cinemo_pack.cinemo_core.comfyui.vae import is_temporal, load_vae
 from cinemo_pack.cinemo_core.models.temporal_vae.keys import VAEConfig
-from cinemo_pack.tests import drawn
+from cinemo_pack.tests import drawn, drawn_dynamicrafter
 from cinemo_pack.tests.comfy.families.gpu import CPU, CUDA, OnGPU, Watch, pretended_gpu
 from cinemo_pack.tests.comfy.families.walks import CFG, FRAMES, HEIGHT, WIDTH, Setting
 from comfy.context_windows import IndexListContextWindow
@@ -154,6 +155,25 @@ def test_a_clip_is_decoded_on_a_gpu(vae, gpu, place):
     if is_temporal(vae):
         assert costs[1] - costs[0] == Counter(copies)
     assert (costs[1] - costs[0])["wait"] == 0
+
+
+@PLACES
+def test_tooncrafter_decodes_between_two_pictures_on_a_gpu(gpu, monkeypatch, place):
+    """Both passes with the CPU's result; the latents are copied once a pass, and the pictures once."""
+    vae = make_toon_vae({name: tensor.float() for name, tensor in drawn_dynamicrafter.toon_vae().items()}, "The VAE")
+    clip = torch.randn(FRAMES, 4, 4, 4, generator=torch.Generator().manual_seed(3))
+    ends = torch.rand(2, 1, 40, 32, 3, generator=torch.Generator().manual_seed(4))
+    expected = decode_with_pictures(vae, clip, Pictures(*ends))
+    monkeypatch.setattr(comfy.model_management, "intermediate_device", lambda: place)
+    vae.device, vae.output_device = CUDA, place
+    vae.first_stage_model.to(CUDA)
+    gpu.found.clear()
+    found = decode_with_pictures(vae, clip.to(place), Pictures(*ends.to(place)))
+    assert found.device == place and not [f for f in gpu.found if f.what == "float64"]
+    assert relative(found, expected) < 1e-3
+    if place == CPU:
+        copies = Counter(f.what for f in gpu.found if f.ours)
+        assert copies["to the GPU"] == 3 and copies["to the CPU"] == 2
 
 
 def test_what_a_gpu_refuses_and_what_makes_it_wait_is_seen(gpu):

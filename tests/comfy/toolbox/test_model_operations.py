@@ -13,7 +13,7 @@ from cinemo_pack.cinemo_core.comfyui.cinemo.sampling import Sampling, reference_
 from cinemo_pack.cinemo_core.comfyui.loading import load_unet
 from cinemo_pack.cinemo_core.errors import InputError, SamplingError
 from cinemo_pack.cinemo_core.models.cinemo.schedule import alphas_cumprod, sigma_of
-from cinemo_pack.tests.comfy.toolbox.files import SMALL, weights_of
+from cinemo_pack.tests.comfy.toolbox.files import weights_of
 from cinemo_pack.tests.drawn import draw
 from comfy.ldm.modules.attention import attention_pytorch
 from safetensors.torch import save_file
@@ -55,6 +55,24 @@ def test_lcm(model, clip):
     assert sample(other, clip).isfinite().all()
     with pytest.raises(InputError, match=r"The model's noise table has shape \[50\], DDIM needs one sigma for each of 1000 timesteps"):
         sample_clip(other, clip.positive, clip.negative, {"samples": clip.samples}, Sampling(1, 4, 4.0, "ddim", "cinemo_ddim"))
+
+
+@pytest.mark.parametrize("kit", [DYNAMICRAFTER], indirect=True)
+@pytest.mark.parametrize("sampling", ["eps", "v_prediction", "lcm", "x0"])
+def test_a_replaced_schedule_is_refused_where_no_node_has_the_models_own(model, clip, sampling):
+    other = node("ModelSamplingDiscrete", model=model, sampling=sampling, zsnr=True)
+    with pytest.raises(InputError, match="DynamiCrafter 512 was trained with a dynamic rescale that no ModelSampling node has"):
+        sample(other, clip)
+
+
+@pytest.mark.parametrize("kit", [DYNAMICRAFTER], indirect=True)
+def test_the_schedule_of_the_256_model_is_sds(kit, clip, tmp_path):
+    """It may be replaced: by its own nothing changes, by that of distilled models the noise levels do."""
+    gated = loaded_from(weights_of(replace(kit.config, gated=True, variant="256")), tmp_path)
+    same, other = (node("ModelSamplingDiscrete", model=gated, sampling=name, zsnr=False) for name in ("eps", "lcm"))
+    plain, unchanged, frames = (sample(m, clip, samples=torch.zeros_like(clip.samples)) for m in (gated, same, other))
+    assert relative(unchanged, plain) <= kit.rounding
+    assert frames.isfinite().all() and relative(frames, plain) > 10 * kit.rounding
 
 
 @every_family
@@ -135,22 +153,24 @@ def test_lazy_cache_spoils_a_start_from_noise_alone(model, clip):
     assert relative(sample(cached(model, "LazyCache", 0.2), clip, steps=12), sample(model, clip, steps=12)) > 0.5
 
 
-def test_torch_compile(tmp_path):
+@every_family
+def test_torch_compile(kit, tmp_path):
     """The compiled network gives what the plain one gives, and is compiled again for another number of frames.
 
     With the tracing of the node and its guards, without a code generator, which takes minutes on a CPU.
     """
-    one_level = replace(SMALL, channel_mult=(1,), num_res_blocks=(1,), transformer_depth=(1,), transformer_depth_output=(1, 1))
+    one_level = replace(kit.config, channel_mult=(1,), num_res_blocks=(1,), transformer_depth=(1,), transformer_depth_output=(1, 1))
     with torch.inference_mode():
         model = loaded_from(weights_of(replace(one_level, transformer_depth_middle=0)), tmp_path)
         options = model.model_options["transformer_options"]
         options["optimized_attention_override"] = lambda _, *args, **kwargs: attention_pytorch(*args, **kwargs)
         compiled = node("TorchCompileModel", model=model, backend="eager")
         for frames in (4, 3):
-            clip = make_clip(frames)
+            clip = make_clip(frames, kit=kit)
             assert relative(evaluate(compiled, clip), evaluate(model, clip)) <= 1e-5
     frames_compiled = torch._dynamo.utils.counters["frames"]["ok"]
     torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
     assert frames_compiled > 0
 
 
@@ -291,12 +311,13 @@ def test_latent2rgb_previews_move(model, clip, monkeypatch):
         assert len(seen) == 4 and len(set(seen)) > 2
 
 
+@every_family
 def test_taesd_previews(model, clip, folder, monkeypatch):
-    """They move with the residual KSampler. With a stock sampler they show frame 0, the first one of every batch: the image."""
+    """They move with our samplers. With a stock sampler they show frame 0, the first one of every batch: with Cinemo the image."""
     decoder = comfy.taesd.taesd.Decoder()
     save_file({k: draw(k, tuple(w.shape)).float() for k, w in decoder.state_dict().items()}, folder / "taesd_decoder.safetensors")
     previews = Previews(monkeypatch, "taesd", latent_preview.TAESDPreviewerImpl)
     ours = previews.of(lambda: run_ours(model, clip))
     assert len(ours) == 4 and len(set(ours)) == 4
     stock = previews.of(lambda: sample(model, clip, steps=4))
-    assert len(stock) == 4 and len(set(stock)) == 1
+    assert len(stock) == 4 and len(set(stock)) == (1 if clip.kit.pins_image else 4)

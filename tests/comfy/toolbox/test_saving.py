@@ -14,17 +14,19 @@ import pytest
 import torch
 from cinemo_pack.cinemo_core.comfyui.cinemo.bundle import load_bundle
 from cinemo_pack.cinemo_core.comfyui.cinemo.model import CinemoModel, CinemoSupported
+from cinemo_pack.cinemo_core.comfyui.dynamicrafter.loading import load_checkpoint
 from cinemo_pack.cinemo_core.comfyui.families import DESCRIPTIONS
 from cinemo_pack.cinemo_core.comfyui.loading import load_unet
 from cinemo_pack.cinemo_core.comfyui.stock_loaders import stock_description
 from cinemo_pack.cinemo_core.errors import CheckpointError
 from cinemo_pack.nodes import CinemoExtension
+from cinemo_pack.tests import drawn_dynamicrafter
 from cinemo_pack.tests.comfy.toolbox.files import REAL_WIDTH, weights_of
 from comfy.sd1_clip import SD1ClipModel
 from safetensors.torch import load_file, save_file
 
 from .conftest import evaluate, node, relative, sample, with_hooks
-from .kits import every_family, make_clip
+from .kits import DYNAMICRAFTER, every_family, make_clip
 
 CinemoCheckpoint = stock_description(CinemoSupported)
 CHECKPOINTS = [stock_description(description) for description in DESCRIPTIONS]
@@ -109,6 +111,24 @@ def test_checkpoint_save(drawn, clip, folder, pack_loaded):
     for again in (found, load_unet(path, "fp32")):
         assert relative(sample(again, clip), expected) <= 1e-5
     assert found_text_encoder is None
+
+
+@pytest.mark.parametrize("kit", [DYNAMICRAFTER], indirect=True)
+def test_checkpoint_save_of_dynamicrafter(kit, folder, pack_loaded):
+    """MODEL, CLIP and VAE come back from the file; the image tower has no place in the node and is missed."""
+    save_file(drawn_dynamicrafter.checkpoint(base=0.3), folder / "model.safetensors")
+    with torch.inference_mode():
+        saved = load_checkpoint(str(folder / "model.safetensors"), "fp32")
+        (folder / "model.safetensors").unlink()
+        node("CheckpointSave", model=saved.model, clip=saved.clip, vae=saved.vae, filename_prefix="clip")
+        again = load_checkpoint(str(folder / only_file(folder)), "fp32")
+        assert "DynamiCrafter 1024, by its scale_arr" in again.report and "holds no CLIP_VISION" in again.report
+        for found, expected in ((again.model.model.diffusion_model, saved.model.model.diffusion_model), (again.vae, saved.vae)):
+            ours, theirs = (part.state_dict() if isinstance(part, torch.nn.Module) else part.get_sd() for part in (found, expected))
+            assert ours.keys() == theirs.keys()
+            assert all(torch.equal(tensor.half(), theirs[name].half()) for name, tensor in ours.items())
+        texts = (node("CLIPTextEncode", clip=clip, text="a dog runs")[0][0] for clip in (again.clip, saved.clip))
+        torch.testing.assert_close(*texts, rtol=0, atol=1e-5)
 
 
 def test_the_text_encoder_of_a_checkpoint(pack_loaded):
