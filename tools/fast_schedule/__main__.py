@@ -37,7 +37,7 @@ def parse() -> argparse.Namespace:
         default = " ".join(map(str, counts))
         sub.add_argument("--evaluations", type=int, nargs="+", default=counts, metavar="N", help=f"2 to 100 (default: {default})")
         if command is judge:
-            sub.add_argument("--numbers", type=Path, metavar="FILE.json", help="where the numbers go; if it exists, it is drawn instead")
+            sub.add_argument("--numbers", type=Path, metavar="FILE.json", help="where the numbers go; those in it are not measured again")
             sub.add_argument("--figure", type=Path, default=FIGURE, metavar="FILE.webp", help="(default: the picture in docs/)")
     return parser.parse_args()
 
@@ -57,16 +57,15 @@ def find(args: argparse.Namespace) -> None:
 
 
 def judge(args: argparse.Namespace) -> None:
+    measured = []
     if args.numbers and args.numbers.exists():
         measured = [measure.Measured(**one) for one in json.loads(args.numbers.read_text(encoding="utf-8"))]
-    else:
-        measured = []
-        for one in measure.measure(args.evaluations):
-            say(one)
-            measured.append(one)
+    for one in measure.measure(args.evaluations, measured):
+        say(one)
+        measured.append(one)
         if args.numbers:
-            args.numbers.write_text(json.dumps([one._asdict() for one in measured]), encoding="utf-8")
-    measure.figure(measured).save(args.figure, lossless=True, method=6)
+            args.numbers.write_text(json.dumps([each._asdict() for each in measured]), encoding="utf-8")
+    measure.figure(measured, args.evaluations).save(args.figure, lossless=True, method=6)
 
 
 def main() -> None:
