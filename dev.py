@@ -24,7 +24,7 @@ OTHER_ROUNDING = {
 TEST_PACKAGES = ("pytest", "pytest-timeout", "hypothesis", "diffusers", "accelerate", "tensorboard", "scikit-image", "playwright")
 LINT_PACKAGES = ("ruff", "mypy")
 TRAINING_PACKAGES = ("diffusers", "accelerate", "tensorboard", "scikit-image")  # of training and evaluation
-TRAINING_MODULES = ("cinemo_core.training", "cinemo_core.evaluation")
+TRAINING_MODULES = ("cinemo_core.training", "cinemo_core.evaluation", "tools.fast_schedule")
 
 
 def demo(options, _):

@@ -26,7 +26,9 @@ def sampler_name():
 
 
 def scheduler():
-    tooltip = "Noise levels of the steps. cinemo_ddim: the authors' own. The others are ComfyUI's."
+    tooltip = (
+        "Noise levels of the steps. cinemo_ddim: the authors' own. cinemo_fast: for few steps, with dpmpp_2m. The others are ComfyUI's."
+    )
     return io.Combo.Input("scheduler", options=scheduler_names(), default=REFERENCE_SCHEDULER, tooltip=tooltip)
 
 

@@ -2,7 +2,7 @@
 
 from comfy_api.latest import io
 
-from ...cinemo_core.comfyui.cinemo.sampling import Sampling, reference_sigmas, sample_clip
+from ...cinemo_core.comfyui.cinemo.sampling import REFERENCE_SCHEDULER, SCHEDULES, Sampling, own_sigmas, sample_clip
 from .. import inputs
 from . import inputs as own
 from .inputs import CFG
@@ -58,19 +58,30 @@ class CinemoDDIMScheduler(io.ComfyNode):
             node_id="CinemoDDIMScheduler",
             display_name="Cinemo DDIM Scheduler",
             category=inputs.CATEGORY,
-            description="The authors' DDIM noise levels for any number of steps, for SamplerCustomAdvanced.",
-            search_aliases=["scheduler", "sigmas", "ddim", "cinemo", "custom sampling"],
+            description="The authors' DDIM noise levels for any number of steps, or those for few steps, for SamplerCustomAdvanced.",
+            search_aliases=["scheduler", "sigmas", "ddim", "cinemo", "custom sampling", "fast"],
             inputs=[
                 own.model("A Cinemo model; its noise table is read."),
                 own.steps(STEPS_TOOLTIP),
                 io.Float.Input("denoise", default=1.0, min=0.0, max=1.0, step=0.01, tooltip=DENOISE_TOOLTIP),
+                io.Combo.Input(
+                    "schedule",
+                    options=list(SCHEDULES),
+                    default=REFERENCE_SCHEDULER,
+                    optional=True,
+                    tooltip="cinemo_ddim: the authors' own. cinemo_fast: for few steps, with the sampler dpmpp_2m.",
+                ),
             ],
-            outputs=[io.Sigmas.Output(tooltip="Noise levels; the last is that of timestep 0, not zero, as in the reference.")],
+            outputs=[
+                io.Sigmas.Output(
+                    tooltip="Noise levels; the last is that of timestep 0, not zero, as in the reference. cinemo_fast ends at zero."
+                )
+            ],
         )
 
     @classmethod
-    def execute(cls, model, steps, denoise) -> io.NodeOutput:
-        return io.NodeOutput(reference_sigmas(model, steps, denoise))
+    def execute(cls, model, steps, denoise, schedule=REFERENCE_SCHEDULER) -> io.NodeOutput:
+        return io.NodeOutput(own_sigmas(model, schedule, steps, denoise))
 
 
 NODES = [CinemoResidualKSampler, CinemoDDIMScheduler]

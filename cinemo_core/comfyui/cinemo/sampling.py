@@ -9,6 +9,7 @@ import comfy.utils
 import torch
 
 from ...errors import InputError
+from ...models.cinemo.fast_schedule import fast_sigmas
 from ...models.cinemo.schedule import check_run, ddim_sigmas, vp_scale
 from ...motion.residual import to_frames, to_residual
 from ...shapes import check_clip_latent, check_finite
@@ -19,6 +20,8 @@ from .conditioning import check_clip, clip_of
 from .model import CinemoSupported
 
 REFERENCE_SCHEDULER = "cinemo_ddim"
+FAST_SCHEDULER = "cinemo_fast"
+SCHEDULES = {REFERENCE_SCHEDULER: ddim_sigmas, FAST_SCHEDULER: fast_sigmas}  # what ComfyUI does not have
 
 
 def sampler_names() -> list[str]:
@@ -27,8 +30,8 @@ def sampler_names() -> list[str]:
 
 
 def scheduler_names() -> list[str]:
-    """The reference's schedule and ComfyUI's, with those that other packs have registered by now."""
-    return [REFERENCE_SCHEDULER, *comfy.samplers.KSampler.SCHEDULERS]
+    """Cinemo's own schedules and ComfyUI's, with those that other packs have registered by now."""
+    return [*SCHEDULES, *comfy.samplers.KSampler.SCHEDULERS]
 
 
 class UnitVarianceStart(comfy.samplers.KSAMPLER):
@@ -42,9 +45,14 @@ class UnitVarianceStart(comfy.samplers.KSAMPLER):
 
 
 def reference_sigmas(model, steps: int, denoise: float) -> torch.Tensor:
-    """The reference's DDIM steps as SIGMAS, read from the model's own noise table; see `schedule.ddim_sigmas`."""
+    """The reference's DDIM steps as SIGMAS; see `own_sigmas`."""
+    return own_sigmas(model, REFERENCE_SCHEDULER, steps, denoise)
+
+
+def own_sigmas(model, scheduler: str, steps: int, denoise: float) -> torch.Tensor:
+    """One of SCHEDULES as SIGMAS, read from the model's own noise table; see `ddim_sigmas` and `fast_sigmas`."""
     check_model(model, CinemoSupported)
-    return ddim_sigmas(steps, denoise, model.get_model_object("model_sampling").sigmas.cpu())
+    return SCHEDULES[scheduler](steps, denoise, model.get_model_object("model_sampling").sigmas.cpu())
 
 
 @dataclass(frozen=True)
@@ -116,7 +124,7 @@ def sample_clip(
 
 
 def sigmas_of(model, sampling: Sampling) -> torch.Tensor:
-    if sampling.scheduler == REFERENCE_SCHEDULER:
-        return reference_sigmas(model, sampling.steps, sampling.denoise)
+    if sampling.scheduler in SCHEDULES:
+        return own_sigmas(model, sampling.scheduler, sampling.steps, sampling.denoise)
     names = (sampling.sampler_name, sampling.scheduler)
     return comfy.samplers.KSampler(model, sampling.steps, model.load_device, *names, sampling.denoise).sigmas

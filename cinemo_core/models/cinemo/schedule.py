@@ -84,11 +84,15 @@ def ddim_sigmas(steps: int, denoise: float = 1.0, table: torch.Tensor | None = N
             timesteps = ddim_timesteps(int(steps / denoise))[-steps:]
         else:
             timesteps = ddim_timesteps(NUM_TRAIN_TIMESTEPS)[-max(1, round(NUM_TRAIN_TIMESTEPS * denoise)) :]
-    if table is None:
-        table = sigma_of(alphas_cumprod())
-    elif table.shape != (NUM_TRAIN_TIMESTEPS,):
-        raise InputError(
-            f"The model's noise table has shape {list(table.shape)}, DDIM needs one sigma for each of {NUM_TRAIN_TIMESTEPS} timesteps: "
-            "use a Cinemo model without a patch that replaces its schedule."
-        )
+    table = sigma_of(alphas_cumprod()) if table is None else check_table(table)
     return table.detach().cpu()[[*timesteps, 0]].float()
+
+
+def check_table(table: torch.Tensor) -> torch.Tensor:
+    """The sigmas of a model's timesteps. Raises InputError unless there is one for each that Cinemo was trained on."""
+    if table.shape != (NUM_TRAIN_TIMESTEPS,):
+        raise InputError(
+            f"The model's noise table has shape {list(table.shape)}, Cinemo's schedules need one sigma for each of "
+            f"{NUM_TRAIN_TIMESTEPS} timesteps: use a Cinemo model without a patch that replaces its schedule."
+        )
+    return table

@@ -7,10 +7,11 @@ import latent_preview
 import pytest
 import torch
 from cinemo_pack.cinemo_core.comfyui.cinemo.noise import DCTInitNoise
-from cinemo_pack.cinemo_core.comfyui.cinemo.sampling import Sampling, reference_sigmas, sample_clip
+from cinemo_pack.cinemo_core.comfyui.cinemo.sampling import FAST_SCHEDULER, SCHEDULES, Sampling, own_sigmas, reference_sigmas, sample_clip
 from cinemo_pack.cinemo_core.comfyui.noise import random_noise
 from cinemo_pack.cinemo_core.models.cinemo.schedule import ddim_sigmas
 from cinemo_pack.cinemo_core.motion.low_pass import LowPass
+from cinemo_pack.nodes.cinemo.sample import CinemoDDIMScheduler
 
 from .conftest import MOTION_ID, animate, assert_same_but_for_rounding, make_clip, random_clip
 
@@ -28,6 +29,22 @@ def test_lengths_and_sizes(model, frames, height, width):
 def test_schedule_node_gives_the_reference_steps(model, steps):
     found, expected = reference_sigmas(model, steps, 1.0), ddim_sigmas(steps)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=0)  # the model's table is float64's, the reference's float32's
+
+
+@pytest.mark.parametrize(("steps", "denoise"), [(6, 1.0), (7, 1.0), (5, 0.6), (1, 0.3)])
+def test_the_fast_schedule_in_the_sampler_is_the_nodes(model, clip, steps, denoise):
+    """Frames of the residual KSampler against ComfyUI's own loop over the SIGMAS that the scheduler node gives."""
+    sigmas = CinemoDDIMScheduler.execute(model, steps, denoise, FAST_SCHEDULER).args[0]
+    assert len(sigmas) == steps + 1 and torch.equal(sigmas, own_sigmas(model, FAST_SCHEDULER, steps, denoise))
+    sampling = Sampling(5, steps, 4.0, "dpmpp_2m", FAST_SCHEDULER, denoise)
+    ours, _ = sample_clip(model, clip.positive, clip.negative, {"samples": clip.samples}, sampling)
+    guider = comfy.samplers.CFGGuider(model)
+    guider.set_conds(clip.positive, clip.negative)
+    guider.set_cfg(4.0)
+    noise = comfy.sample.prepare_noise(clip.samples, 5)
+    out = guider.sample(noise, clip.samples, comfy.samplers.sampler_object("dpmpp_2m"), sigmas, seed=5, disable_pbar=True)
+    torch.testing.assert_close(ours["samples"], out, rtol=1e-5, atol=1e-4)
+    assert not set(SCHEDULES) & set(comfy.samplers.SCHEDULER_NAMES)  # they stay the pack's own
 
 
 def test_stock_sampling_gives_a_clip(model, clip):

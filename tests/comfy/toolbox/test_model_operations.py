@@ -53,7 +53,7 @@ def test_lcm(model, clip):
     """Its 50 noise levels serve ComfyUI's schedulers; the authors' schedule needs all 1000 and says so."""
     other = node("ModelSamplingDiscrete", model=model, sampling="lcm", zsnr=False)
     assert sample(other, clip).isfinite().all()
-    with pytest.raises(InputError, match=r"The model's noise table has shape \[50\], DDIM needs one sigma for each of 1000 timesteps"):
+    with pytest.raises(InputError, match=r"noise table has shape \[50\], Cinemo's schedules need one sigma for each of 1000 timesteps"):
         sample_clip(other, clip.positive, clip.negative, {"samples": clip.samples}, Sampling(1, 4, 4.0, "ddim", "cinemo_ddim"))
 
 

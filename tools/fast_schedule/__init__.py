@@ -1,0 +1,1 @@
+"""Finds the table of the scheduler `cinemo_fast`, and measures it against other schedules."""
