@@ -3,7 +3,7 @@
 DDIM's steps are evenly spaced in time. DPM-Solver++(2M) (arXiv 2211.01095), of second order, needs them where what the network
 predicts bends. The tables below were found for it on six drawn scenes of nano's training seeds, at cfg 1.4 and 7.5: they minimise
 the solver's error where the network is replaced by its own predictions along a fine trajectory, pulled by the error of the state.
-`python dev.py py -m tools.fast_schedule search` finds them again, up to what rounding changes.
+`python dev.py py -m tools.fast_schedule search` searches again; what rounding changes is in docs/performance.md.
 """
 
 import torch
