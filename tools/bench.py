@@ -1,6 +1,6 @@
 """Measures speed and memory, as ratios within one run: absolute times of one machine say little about another.
 
-    python dev.py bench [--device cpu|cuda] [--only a,b,c,d] [--rounds N]
+    python dev.py bench [--device cpu|cuda] [--only a,b,c,d,e] [--rounds N]
 
 a  one full-size evaluation of each network on 16 frames against ComfyUI's own Stable Diffusion UNet of its sizes (Cinemo and Animate
    Anyone: 1.5; DynamiCrafter: 2.1; extra layers, and keys of a reference picture, are allowed for): time and peak memory above weights
@@ -9,6 +9,8 @@ b  what sampling spends outside the network, as a share of a step
 c  importing the pack, as a share of ComfyUI's own import
 d  loading a full-size float16 file, Cinemo's UNet and a whole DynamiCrafter checkpoint: time against reading its bytes, and peak memory
    against the file's size
+e  Animate Anyone: what making the conditioning takes, as a share of a run of 25 steps with guidance, extrapolated from single evaluations;
+   and the weights held while a clip is sampled, as a share of those with ReferenceNet held too
 
 Every measurement runs in a process of its own. The last line is the verdict; the exit status is 1 where a bar is missed.
 """
@@ -30,6 +32,7 @@ from .environment import LAUNCH
 # arithmetic: it does 1.66 times the operations of its stock network (1.68 where attention's products on a CPU are left out), so nothing
 # lower can be asked.
 NETWORKS = {"cinemo": ("sd15", 1.0, 1.0), "dynamicrafter": ("sd21", 1.7, 1.1), "animate_anyone": ("sd15", 1.6, 1.1)}
+STEPS = 25  # of an Animate Anyone run, its workflows' number
 
 
 @dataclass
@@ -114,13 +117,33 @@ def loading_of(model: str, words: str, device: str, rounds: int) -> list[Result]
     ]
 
 
-SECTIONS: dict[str, Callable[[str, int], Iterable[Result]]] = {"a": network, "b": sampling, "c": importing, "d": loading}
+def reference_picture(device: str, rounds: int) -> Iterator[Result]:
+    about = ("--device", device)
+    runs = measure("tools.bench_animate_anyone", "conditioning", *about, "--rounds", str(rounds))
+    encoder, reference, positive, negative = (median(runs[name]) for name in ("encoder", "reference", "positive", "negative"))
+    once, steps = encoder + reference, STEPS * (positive + negative)
+    parts = f"image encoder {encoder:.2f} s, ReferenceNet {reference:.2f} s, evaluations {positive:.1f} and {negative:.1f} s"
+    note = f"{parts}; {STEPS} steps are extrapolated from {rounds} of each; without the VAE"
+    yield Result("e  conditioning, share of a run", 100 * once / (once + steps), 1.0, "%", note)
+    held = measure("tools.bench_animate_anyone", "held", *about)
+    sampling = sum(size for name, size in held.items() if name != "reference")
+    note = "counted from the tensors; MB: " + ", ".join(f"{name} {size / 1e6:.0f}" for name, size in held.items())
+    yield Result("e  held while sampling", sampling / (sampling + held["reference"]), 0.65, "x", note)
+
+
+SECTIONS: dict[str, Callable[[str, int], Iterable[Result]]] = {
+    "a": network,
+    "b": sampling,
+    "c": importing,
+    "d": loading,
+    "e": reference_picture,
+}
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="dev.py bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--only", default="a,b,c,d", help="sections to run, such as a,c")
+    parser.add_argument("--only", default="a,b,c,d,e", help="sections to run, such as a,c")
     parser.add_argument("--rounds", type=int, default=3, help="times each comparison is repeated")
     options = parser.parse_args()
     wanted = options.only.split(",")

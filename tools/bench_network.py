@@ -4,15 +4,12 @@ import argparse
 import json
 import threading
 import time
-from collections.abc import Callable
 from itertools import pairwise
 
 from .on_cpu import choose_cpu
 
-FRAMES, HEIGHT, WIDTH = 16, 20, 32
 TOKENS = 77  # of text
 IMAGE_TOKENS = 16  # of each frame
-WARM_UP = 1
 # ComfyUI's own network of about the same sizes, for frames one by one
 STOCK = {"cinemo": "sd15", "dynamicrafter": "sd21", "animate_anyone": "sd15"}
 
@@ -40,8 +37,8 @@ from cinemo_core.comfyui.cinemo.conditioning import CLIP_KEY, ClipCondition
 from cinemo_core.comfyui.cinemo.model import CinemoNetwork, CinemoSupported
 from cinemo_core.comfyui.cinemo.sampling import Sampling, sample_clip
 from cinemo_core.comfyui.dynamicrafter.model import DynamiCrafterNetwork
-from cinemo_core.models.sd_unet.config import UNetConfig
 
+from .bench_parts import FRAMES, HEIGHT, WARM_UP, WIDTH, Run, banked, fill, seconds, seeded, synchronise
 from .bench_sizes import ANIMATE_ANYONE, CINEMO, DYNAMICRAFTER
 
 OURS = {
@@ -53,24 +50,6 @@ OURS = {
 NOT_STOCK = ("motion_dim", "gated", "projector", "variant", "pose_channels", "positions", "pose_guiders", "motion_heads")
 DEVICE = torch.device("meta" if options.what == "arithmetic" else options.device)  # operations are counted from shapes alone
 DTYPE = torch.float16 if options.device == "cuda" else torch.float32
-Run = Callable[[], torch.Tensor]
-
-
-def seeded(seed: int) -> torch.Generator | None:
-    """None where nothing is drawn."""
-    return None if DEVICE.type == "meta" else torch.Generator(DEVICE).manual_seed(seed)
-
-
-def fill(network: torch.nn.Module) -> torch.nn.Module:
-    """Random weights of ordinary size, so that no arithmetic runs on zeros, infinities or denormals."""
-    generator = seeded(0)
-    for weight in network.parameters():
-        weight.requires_grad_(False)
-        if weight.ndim > 1:
-            weight.normal_(0, weight[0].numel() ** -0.5, generator=generator)
-        else:
-            weight.uniform_(0.5, 1.0, generator=generator)
-    return network.eval()
 
 
 def stock_config(family: str) -> dict:
@@ -84,7 +63,7 @@ def make(name: str) -> Run:
     """The network `name` on ComfyUI's operations, as a call that evaluates it once on the same clip."""
     family = next(family for family in STOCK if name in (family, STOCK[family]))
     network, config = OURS[family]
-    generator = seeded(1)
+    generator = seeded(1, DEVICE)
 
     def random(*shape: int) -> torch.Tensor:
         return torch.randn(*shape, generator=generator, device=DEVICE).to(DTYPE)
@@ -105,36 +84,13 @@ def make(name: str) -> Run:
     return lambda: ours(with_image, timesteps, text, transformer_options={}, image_tokens=image, fs=number)
 
 
-def banked(config: UNetConfig) -> list[tuple[int, int]]:
-    """Tokens and channels of the bank of a picture of the clip's size, in the order of the blocks that attend to it."""
-    sizes = [(HEIGHT * WIDTH >> 2 * level, width) for level, width in enumerate(config.widths)]
-    encoder = [size for size, count in zip(sizes, config.num_res_blocks, strict=True) for _ in range(count)]
-    decoder = [size for size, count in zip(reversed(sizes), reversed(config.num_res_blocks), strict=True) for _ in range(count + 1)]
-    attending = [size for size, depth in zip(encoder, config.transformer_depth, strict=True) if depth]
-    attending += [sizes[-1]] * config.transformer_depth_middle
-    return attending + [size for size, depth in zip(decoder, reversed(config.transformer_depth_output), strict=True) if depth]
-
-
-def seconds(run: Run) -> float:
-    synchronise()
-    start = time.perf_counter()
-    run()
-    synchronise()
-    return time.perf_counter() - start
-
-
-def synchronise() -> None:
-    if options.device == "cuda":
-        torch.cuda.synchronize()
-
-
 def time_both() -> dict:
     """Evaluations in turn, so that a machine that slows down slows both."""
     networks = {"ours": make(options.network), "stock": make(STOCK[options.network])}
     times: dict[str, list[float]] = {name: [] for name in networks}
     for i in range(WARM_UP + options.rounds):
         for name, run in networks.items():
-            taken = seconds(run)
+            taken = seconds(run, DEVICE)
             if i >= WARM_UP:
                 times[name].append(taken)
     return times | {"attention": comfy.ldm.modules.attention.optimized_attention.__name__}
@@ -210,10 +166,10 @@ def sampling() -> dict:
     ends: list[float] = []
 
     def watch(executor, *arguments, **more):
-        synchronise()
+        synchronise(DEVICE)
         start = time.perf_counter()
         out = executor(*arguments, **more)
-        synchronise()
+        synchronise(DEVICE)
         inside.append(time.perf_counter() - start)
         ends.append(time.perf_counter())
         return out

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import torch
+from cinemo_pack.cinemo_core.models.animate_anyone.config import AnimateAnyoneConfig
 from cinemo_pack.cinemo_core.models.cinemo.config import CinemoConfig
 from cinemo_pack.cinemo_core.models.dynamicrafter.config import DynamiCrafterConfig
 from cinemo_pack.cinemo_core.models.dynamicrafter.resampler import ResamplerConfig
@@ -60,10 +61,33 @@ REAL_WIDTH_DYNAMICRAFTER = replace(
     num_head_channels=64,
     projector=replace(SMALL_DYNAMICRAFTER.projector, output_dim=1024),
 )
-# What Stable Diffusion does not have, by parts of names: of Cinemo, of DynamiCrafter.
+SMALL_ANIMATE_ANYONE = AnimateAnyoneConfig(
+    in_channels=4,
+    out_channels=4,
+    model_channels=64,
+    channel_mult=(1, 2, 4),
+    num_res_blocks=(1, 1, 1),
+    transformer_depth=(1, 1, 0),
+    transformer_depth_middle=1,
+    transformer_depth_output=(1, 1, 1, 1, 0, 0),
+    context_dim=TEXT_WIDTH,
+    pose_channels=(4, 8, 12, 16),
+    positions=32,
+)
+REAL_WIDTH_ANIMATE_ANYONE = replace(
+    SMALL_ANIMATE_ANYONE,
+    model_channels=320,
+    channel_mult=(1,),
+    num_res_blocks=(1,),
+    transformer_depth=(1,),
+    transformer_depth_output=(1, 1),
+    context_dim=768,
+)
+# What Stable Diffusion does not have, by parts of names: of Cinemo, of DynamiCrafter, of Animate Anyone.
 FAMILIES_OWN = (
     *("attn_temp", "norm_temp", "motion_embed"),
     *(".temporal.", "temopral_conv.", "init_attn.", "fps_embedding.", "to_k_ip.", "to_v_ip.", "image_proj_model."),
+    *(".motion.", "pose_guiders.", "reference_net."),
 )
 HINT_CHANNELS = (3, 16, 16, 32, 32, 96, 96, 256)  # of a ControlNet's 3x3 convolutions on the hint; the last one gives the UNet's width
 RANK, ALPHA = 4, 2.0

@@ -1,6 +1,6 @@
 """What the tests of this folder need of a family: a small network of SD's proportions, and a clip that it can sample.
 
-A test marked `every_family` runs with each of them; the others run with Cinemo.
+A test marked `every_family` runs with each of them, one marked `cinemo_and_dynamicrafter` with these; the others run with Cinemo.
 """
 
 from collections.abc import Callable
@@ -8,9 +8,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import comfy.latent_formats
+import comfy.sample
+import comfy.samplers
 import comfy.supported_models
+import latent_preview
 import pytest
 import torch
+from cinemo_pack.cinemo_core.comfyui.animate_anyone import sampling as animate_anyone
+from cinemo_pack.cinemo_core.comfyui.animate_anyone.conditioning import FIGURE_KEY, FigureCondition
 from cinemo_pack.cinemo_core.comfyui.cinemo import sampling as cinemo
 from cinemo_pack.cinemo_core.comfyui.cinemo.conditioning import CLIP_KEY, ClipCondition
 from cinemo_pack.cinemo_core.comfyui.description import FamilyDescription
@@ -19,11 +24,22 @@ from cinemo_pack.cinemo_core.comfyui.dynamicrafter.conditioning import IMAGE_KEY
 from cinemo_pack.cinemo_core.comfyui.dynamicrafter.guidance import Guidance
 from cinemo_pack.cinemo_core.comfyui.families import DESCRIPTIONS
 from cinemo_pack.cinemo_core.models.sd_unet.config import UNetConfig
-from cinemo_pack.tests.comfy.toolbox.files import REAL_WIDTH, REAL_WIDTH_DYNAMICRAFTER, SMALL, SMALL_DYNAMICRAFTER
+from cinemo_pack.tests.comfy.toolbox.files import (
+    REAL_WIDTH,
+    REAL_WIDTH_ANIMATE_ANYONE,
+    REAL_WIDTH_DYNAMICRAFTER,
+    SMALL,
+    SMALL_ANIMATE_ANYONE,
+    SMALL_DYNAMICRAFTER,
+)
 
 FRAMES, HEIGHT, WIDTH = 5, 8, 8
 SCALE = comfy.latent_formats.SD15().scale_factor
 TOWER_TOKENS = 10
+# Animate Anyone's blocks with self-attention, and the level that each is on: its reference picture is of 6x8 latents, whatever the clip is.
+BANKED = {("input", 1): 0, ("input", 3): 1, ("middle", 0): 2, ("output", 2): 1, ("output", 3): 1, ("output", 4): 0, ("output", 5): 0}
+BANK_TOKENS = 48
+PUBLISHED = "the published code's"  # instead of a name of schedulers
 
 
 @dataclass(frozen=True)
@@ -35,6 +51,7 @@ class Kit:
     a motion number. motions: two such numbers. sample: with the family's own sampler, from model, clip, LATENT, steps and a name of
     schedulers. pins_image: frame 0 is the image itself, whatever a node does to the prediction. rounding: bound of the relative error that
     rounding of weights makes in a few steps.
+    without: what the negative has of the positive's options.
     stock, settings: ComfyUI's description of the SD that the family grew out of, and what it takes besides sizes.
     """
 
@@ -49,6 +66,7 @@ class Kit:
     rounding: float
     stock: type
     settings: dict = field(default_factory=dict)
+    without: Callable[[dict], dict] = dict
 
     @property
     def description(self) -> type[FamilyDescription]:
@@ -61,7 +79,7 @@ class Kit:
 
     def bound(self, **of_family: float) -> float:
         """What a node must change at least, or may at most: the small networks answer it with different strength."""
-        return of_family[self.config.family.lower()]
+        return of_family[self.config.family.lower().replace(" ", "_")]
 
 
 @dataclass
@@ -96,7 +114,7 @@ def make_clip(
     text, negative_text = torch.randn(2, 1, 9, text_width or kit.config.context_dim, generator=generator)
     unscaled = z0 / SCALE
     options = kit.options(unscaled, frames, kit.motions[0])
-    return Clip(kit, z0, unscaled.repeat(frames, 1, 1, 1), [[text, options]], [[negative_text, dict(options)]])
+    return Clip(kit, z0, unscaled.repeat(frames, 1, 1, 1), [[text, options]], [[negative_text, kit.without(options)]])
 
 
 def cinemo_options(image: torch.Tensor, frames: int, motion: float) -> dict:
@@ -116,6 +134,35 @@ def dynamicrafter_options(image: torch.Tensor, frames: int, motion: float) -> di
 def dynamicrafter_sample(model, clip: Clip, latent: dict, steps: int, scheduler: str) -> torch.Tensor:
     sampling = dynamicrafter.Sampling(1, steps, scheduler=scheduler, guidance=Guidance(4.0))
     return dynamicrafter.sample_clip(model, clip.positive, clip.negative, latent, sampling)["samples"]
+
+
+def animate_anyone_options(image: torch.Tensor, frames: int, motion: float) -> dict:
+    """Poses that go with the image, so that a part of it has that part of them, and a bank; another motion is one of another character."""
+    generator = torch.Generator().manual_seed(int(motion))
+    shades = torch.rand(frames, 3, 1, 1, generator=generator) * motion
+    poses = (torch.sigmoid(image[:, :3] * SCALE + shades) * 255).to(torch.uint8)
+    poses = poses.repeat_interleave(8, dim=-1).repeat_interleave(8, dim=-2)
+    bank = {
+        block: torch.randn(1, BANK_TOKENS >> 2 * level, SMALL_ANIMATE_ANYONE.widths[level], generator=generator)
+        for block, level in BANKED.items()
+    }
+    return {FIGURE_KEY: FigureCondition(poses[None], bank)}
+
+
+def without_bank(options: dict) -> dict:
+    return options | {FIGURE_KEY: FigureCondition(options[FIGURE_KEY].poses)}
+
+
+def animate_anyone_sample(model, clip: Clip, latent: dict, steps: int, scheduler: str) -> torch.Tensor:
+    if scheduler == PUBLISHED:
+        sampler, sigmas = animate_anyone.reference_sampling(model, steps)
+    else:
+        sampler = comfy.samplers.sampler_object("euler")
+        sigmas = comfy.samplers.calculate_sigmas(model.get_model_object("model_sampling"), scheduler, steps)
+    samples, conditionings = latent["samples"], (clip.positive, clip.negative)
+    noise, mask = comfy.sample.prepare_noise(samples, 1), latent.get("noise_mask")
+    shown = latent_preview.prepare_callback(model, len(sigmas) - 1)
+    return comfy.sample.sample_custom(model, noise, 4.0, sampler, sigmas, *conditionings, samples, mask, shown, seed=1)
 
 
 CINEMO = Kit(
@@ -152,5 +199,25 @@ DYNAMICRAFTER = Kit(
     stock=comfy.supported_models.SD20,
     settings={"use_linear_in_transformer": True},
 )
-KITS = {kit.config.family: kit for kit in (CINEMO, DYNAMICRAFTER)}
+ANIMATE_ANYONE = Kit(
+    config=SMALL_ANIMATE_ANYONE,
+    real_width=REAL_WIDTH_ANIMATE_ANYONE,
+    own_layers=(
+        "input_blocks.1.1.motion.transformer_blocks.0.attention_blocks.0.to_q",
+        "middle_block.1.motion.transformer_blocks.0.attention_blocks.1.to_out.0",
+        "output_blocks.2.1.motion.proj_out",
+        "pose_guiders.0.conv_in",
+    ),
+    options=animate_anyone_options,
+    motions=(1.0, 3.0),
+    sample=animate_anyone_sample,
+    schedulers=(PUBLISHED, "karras"),
+    pins_image=False,
+    rounding=1e-4,
+    stock=comfy.supported_models.SD15,
+    without=without_bank,
+)
+KITS = {kit.config.family: kit for kit in (CINEMO, DYNAMICRAFTER, ANIMATE_ANYONE)}
 every_family = pytest.mark.parametrize("kit", KITS.values(), ids=KITS, indirect=True)
+# For what Animate Anyone does otherwise: keys of a bank, one embedding in place of a prompt, no KSampler that puts frames back.
+cinemo_and_dynamicrafter = pytest.mark.parametrize("kit", [CINEMO, DYNAMICRAFTER], ids=["Cinemo", "DynamiCrafter"], indirect=True)

@@ -1,7 +1,5 @@
 """The same toolbox around Animate Anyone: the reference bank, the poses and the nodes of others act together."""
 
-from dataclasses import replace
-
 import comfy.model_management
 import pytest
 import torch
@@ -9,20 +7,18 @@ from cinemo_pack.cinemo_core.comfyui.animate_anyone.conditioning import FIGURE_K
 from cinemo_pack.cinemo_core.comfyui.animate_anyone.reference import make_bank
 from cinemo_pack.cinemo_core.comfyui.animate_anyone.windows import Windows, set_windows
 from cinemo_pack.cinemo_core.comfyui.loading import load_unet
-from cinemo_pack.cinemo_core.models.animate_anyone.config import AnimateAnyoneConfig
 from cinemo_pack.cinemo_core.models.animate_anyone.family import ANIMATE_ANYONE
-from cinemo_pack.tests.comfy.toolbox.files import LAYERS, SMALL, controlnet_weights, draw_lora, kohya
+from cinemo_pack.tests.comfy.toolbox.files import LAYERS, SMALL, SMALL_ANIMATE_ANYONE, controlnet_weights, draw_lora, kohya
 from cinemo_pack.tests.drawn import draw
 from safetensors.torch import save_file
 
 from .conftest import evaluate, node, per_frame, relative, sample, watch_attention
+from .kits import ANIMATE_ANYONE as KIT
 from .kits import CINEMO, FRAMES, HEIGHT, SCALE, WIDTH, Clip
 from .test_attention_patches import image_tokens, with_image_prompt
 from .test_controlnet import build_controlnet, controlled, hints
 
-SIZES = {name: value for name, value in SMALL.unet_config().items() if name in AnimateAnyoneConfig.__dataclass_fields__}
-CONFIG = AnimateAnyoneConfig(**SIZES | {"num_heads": 8, "pose_channels": (4, 8, 12, 16), "positions": 8})
-KIT = replace(CINEMO, config=CONFIG, pins_image=False)
+CONFIG = SMALL_ANIMATE_ANYONE
 CFG = 3.5
 
 

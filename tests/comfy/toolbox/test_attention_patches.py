@@ -7,7 +7,7 @@ from cinemo_pack.tests.drawn import TEXT_WIDTH, draw
 from comfy.ldm.modules.attention import optimized_attention
 
 from .conftest import evaluate, node, per_frame, relative, sample, watch_attention
-from .kits import FRAMES, HEIGHT, WIDTH, every_family
+from .kits import FRAMES, HEIGHT, WIDTH, cinemo_and_dynamicrafter, every_family
 
 TOKENS = HEIGHT * WIDTH
 BLOCKS = [("input", 1), ("input", 3), ("middle", 0), ("output", 2), ("output", 3), ("output", 4), ("output", 5)]
@@ -84,7 +84,7 @@ def test_text_attention_patch(model, clip):
     assert relative(evaluate(model, clip), expected) > 0.01
 
 
-@every_family
+@cinemo_and_dynamicrafter
 def test_self_attention_patch(model, clip):
     """Every frame also looks at frame 0, as reference-only nodes do it; looking twice at itself changes nothing."""
 
@@ -143,7 +143,7 @@ def test_freeu(model, clip, name):
     assert torch.equal(evaluate(model, clip), base)
 
 
-@every_family
+@cinemo_and_dynamicrafter
 def test_hypertile(model, clip):
     """Tiles of 4x4 tokens at the first level, each with its quarter of the keys, as ComfyUI's attention takes them for SD1.x."""
 

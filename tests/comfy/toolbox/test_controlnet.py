@@ -19,7 +19,7 @@ from cinemo_pack.tests.drawn import draw
 from safetensors.torch import save_file
 
 from .conftest import evaluate, node, noise_of, per_frame, relative
-from .kits import CINEMO, DYNAMICRAFTER, FRAMES, HEIGHT, SCALE, WIDTH, Kit, every_family, make_clip
+from .kits import CINEMO, DYNAMICRAFTER, FRAMES, HEIGHT, SCALE, WIDTH, Kit, cinemo_and_dynamicrafter, every_family, make_clip
 
 CinemoCheckpoint = stock_description(CinemoSupported)
 
@@ -68,7 +68,7 @@ def test_one_hint_for_all_frames(model, clip, controlnet):
     base = evaluate(model, clip, cfg=4.0)
     found = evaluate(model, controlled(clip, controlnet, hints(1)), cfg=4.0)
     clip.check_image(found, atol=1e-5)
-    assert (per_frame(found - base)[clip.moving] > clip.kit.bound(cinemo=0.1, dynamicrafter=0.05)).all()
+    assert (per_frame(found - base)[clip.moving] > clip.kit.bound(cinemo=0.1, dynamicrafter=0.05, animate_anyone=0.05)).all()
     repeated = evaluate(model, controlled(clip, controlnet, hints(1).repeat(FRAMES, 1, 1, 1)), cfg=4.0)
     assert relative(repeated, found) <= 1e-5
 
@@ -104,7 +104,7 @@ def test_timestep_range(model, clip, controlnet):
     assert relative(evaluate(model, second_half, late), evaluate(model, clip, late)) > 0.01
 
 
-@every_family
+@cinemo_and_dynamicrafter
 def test_the_controlnet_sees_noisy_frames_and_a_text_for_each(model, clip, controlnet, network):
     """What it would see of an image batch: z0 plus noise in every frame, scaled as the UNet's input is; both prompts."""
     seen = []
@@ -183,7 +183,7 @@ def test_in_context_windows(model, controlnet, kit):
     model = windowed(model, 6, 2)
     base = evaluate(model, clip)
     one = evaluate(model, controlled(clip, controlnet, hints(1)))
-    assert (per_frame(one - base)[clip.moving] > clip.kit.bound(cinemo=0.1, dynamicrafter=0.05)).all()
+    assert (per_frame(one - base)[clip.moving] > clip.kit.bound(cinemo=0.1, dynamicrafter=0.05, animate_anyone=0.05)).all()
     images = hints(1).repeat(12, 1, 1, 1)
     images[8:] = hints(1, seed=8)
     assert relative(evaluate(model, controlled(clip, controlnet, images)), one) <= 1e-5
@@ -217,7 +217,7 @@ def test_t2i_adapter(kit, tmp_path):
         assert moved.argmax() == 2
 
 
-@every_family
+@cinemo_and_dynamicrafter
 def test_a_file_through_the_stock_loader(folder, kit):
     """Real widths: the loader finds out by itself what the file is."""
     save_file(controlnet_weights(kit.real_width), folder / "edges.safetensors")

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from .conftest import node, per_frame, sample
-from .kits import FRAMES, HEIGHT, WIDTH, every_family
+from .kits import FRAMES, HEIGHT, WIDTH, cinemo_and_dynamicrafter, every_family
 
 
 def ours(model, clip, latent: dict, schedule: int = 0) -> torch.Tensor:
@@ -57,10 +57,10 @@ def test_first_and_last_frame(model, clip, run):
     torch.testing.assert_close(out[[0, -1]], samples[[0, -1]], rtol=0, atol=1e-3)
     other, mask = first_and_last(clip, seed=31)
     moved = per_frame(run(model, clip, masked(other, mask)) - out)
-    assert (moved[1:-1] > clip.kit.bound(cinemo=1, dynamicrafter=0.02)).all()
+    assert (moved[1:-1] > clip.kit.bound(cinemo=1, dynamicrafter=0.02, animate_anyone=0.02)).all()
 
 
-@every_family
+@cinemo_and_dynamicrafter
 def test_the_residual_sampler_keeps_both_ends_to_rounding(model, clip):
     samples, mask = first_and_last(clip)
     out = ours(model, clip, masked(samples, mask))
@@ -77,7 +77,7 @@ def test_soft_mask(model, clip, run):
     plain, out = (run(m, clip, masked(clip.samples, mask)) for m in (model, soft))
     distance = (out - clip.samples)[clip.moving].abs().mean(dim=(0, 1, 2))
     assert (
-        distance[0] < clip.kit.bound(cinemo=0.01, dynamicrafter=0.05) * distance[-1]
+        distance[0] < clip.kit.bound(cinemo=0.01, dynamicrafter=0.05, animate_anyone=0.05) * distance[-1]
         and distance[: WIDTH // 2].mean() < distance[WIDTH // 2 :].mean()
     )
     assert not torch.equal(out, plain)
