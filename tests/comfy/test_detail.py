@@ -43,7 +43,8 @@ def test_a_still_clip_becomes_its_picture(clip, picture, progress):
     assert images.dtype == trust.dtype == torch.float32 and images.device.type == trust.device.type == "cpu"
     assert torch.equal(images[0], picture[0])
     assert (images[1:] - picture).abs().mean() < 0.02 < (transfer(clip, picture, strength=0.0)[0][1:] - picture).abs().mean()
-    assert progress == [(1, 3), (2, 3), (3, 3)] * 2  # two runs
+    steps = [(1, 3), (2, 3), (3, 3)]  # ComfyUI leaves out what comes within a tenth of a second, but for the ends
+    assert set(progress) <= set(steps) and [progress.count(step) for step in (steps[0], steps[-1])] == [2, 2]  # two runs
 
 
 def test_alpha_and_batches(clip, picture):
