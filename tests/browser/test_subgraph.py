@@ -56,7 +56,7 @@ def test_the_blueprint_is_listed_added_and_run(open_page, server, tmp_path):
     assert [name for name, *_ in widgets] == ["prompt", "motion", "length"]
     assert [rest for _, *rest in widgets][1:] == [["slider", 9], ["number", 16]]
 
-    assert page.evaluate(COMPLETE, [PROMPT, MOTION, LENGTH]) == 9
+    assert page.evaluate(COMPLETE, [PROMPT, MOTION, LENGTH]) == 10
     assert page.evaluate(BROKEN) == []
     sent = {}
     for node in page.evaluate(SENT):
