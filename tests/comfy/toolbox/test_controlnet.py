@@ -189,7 +189,7 @@ def test_in_context_windows(model, controlnet, kit):
     assert relative(evaluate(model, controlled(clip, controlnet, images)), one) <= 1e-5
 
 
-@every_family
+@cinemo_and_dynamicrafter  # the bank of Animate Anyone's kit is that of its own sizes
 def test_t2i_adapter(kit, tmp_path):
     """One hint or one per frame, alone and in windows, on a UNet with SD's twelve blocks, which its features are counted by."""
     config = replace(

@@ -19,7 +19,7 @@ from comfy.ldm.modules.attention import attention_pytorch
 from safetensors.torch import save_file
 
 from .conftest import evaluate, node, noise_of, per_frame, relative, sample, watch_attention
-from .kits import CINEMO, DYNAMICRAFTER, SCALE, every_family, make_clip
+from .kits import CINEMO, DYNAMICRAFTER, SCALE, cinemo_and_dynamicrafter, every_family, make_clip
 
 
 def loaded_from(weights: dict, place):
@@ -153,7 +153,7 @@ def test_lazy_cache_spoils_a_start_from_noise_alone(model, clip):
     assert relative(sample(cached(model, "LazyCache", 0.2), clip, steps=12), sample(model, clip, steps=12)) > 0.5
 
 
-@every_family
+@cinemo_and_dynamicrafter  # the bank of Animate Anyone's kit is that of its own sizes
 def test_torch_compile(kit, tmp_path):
     """The compiled network gives what the plain one gives, and is compiled again for another number of frames.
 
