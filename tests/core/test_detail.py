@@ -158,8 +158,8 @@ def test_a_blurred_frame_gets_less_detail_than_its_likeness_alone_would_give():
     still = torch.zeros(1, 2, 64, 64)
     evidence = gather(first, gaussian(first, 0.7), Match(still, still), 1.0)
     assert 0.1 < evidence.kept.mean() < 0.6
-    assert gather(first, first, Match(still, still), 1.0).kept.min() == 1
-    assert gather(gaussian(first, 0.7), first, Match(still, still), 1.0).kept.min() == 1  # sharper is no fault
+    assert gather(first, first, Match(still, still), 1.0).kept.min() > 0.999
+    assert gather(gaussian(first, 0.7), first, Match(still, still), 1.0).kept.min() > 0.999  # sharper is no fault
 
 
 def test_detail_keeps_its_strength_between_pixels():

@@ -8,7 +8,7 @@ the solver's error where the network is replaced by its own predictions along a 
 
 import torch
 
-from .schedule import NUM_TRAIN_TIMESTEPS, alphas_cumprod, check_run, check_table, sigma_of
+from .schedule import alphas_cumprod, check_run, check_table, sigma_of, whole_run
 
 # Timesteps that the network is evaluated at, from noisy to clean, by the number of evaluations.
 TIMESTEPS: dict[int, tuple[int, ...]] = {
@@ -34,12 +34,7 @@ def fast_sigmas(steps: int, denoise: float = 1.0, table: torch.Tensor | None = N
     table = sigma_of(alphas_cumprod()) if table is None else check_table(table)
     if denoise == 0.0:
         return torch.empty(0)
-    whole, kept = steps, steps
-    if denoise < 1.0:
-        # Compared as floats first: steps / denoise may be too large for an int.
-        fits = steps / denoise < NUM_TRAIN_TIMESTEPS + 1
-        whole = int(steps / denoise) if fits else NUM_TRAIN_TIMESTEPS
-        kept = steps if fits else max(1, round(NUM_TRAIN_TIMESTEPS * denoise))
+    whole, kept = whole_run(steps, denoise)
     sigmas = log_sigmas(whole, table.detach().cpu().double().log()).exp()[-kept:]
     return torch.cat([sigmas, sigmas.new_zeros(1)]).float()
 

@@ -75,17 +75,20 @@ def ddim_sigmas(steps: int, denoise: float = 1.0, table: torch.Tensor | None = N
     Raises InputError for values out of range.
     """
     check_run(steps, denoise)
-    timesteps = ddim_timesteps(steps)
     if denoise == 0.0:
         return torch.empty(0)
-    if denoise < 1.0:
-        # Compared as floats first: steps / denoise may be too large for an int.
-        if steps / denoise < NUM_TRAIN_TIMESTEPS + 1:
-            timesteps = ddim_timesteps(int(steps / denoise))[-steps:]
-        else:
-            timesteps = ddim_timesteps(NUM_TRAIN_TIMESTEPS)[-max(1, round(NUM_TRAIN_TIMESTEPS * denoise)) :]
+    whole, kept = whole_run(steps, denoise)
+    timesteps = ddim_timesteps(whole)[-kept:]
     table = sigma_of(alphas_cumprod()) if table is None else check_table(table)
     return table.detach().cpu()[[*timesteps, 0]].float()
+
+
+def whole_run(steps: int, denoise: float) -> tuple[int, int]:
+    """Steps of the run from noise alone whose end is taken, and how many of them; denoise above 0, see `ddim_sigmas`."""
+    # Compared as floats first: steps / denoise may be too large for an int.
+    if steps / denoise < NUM_TRAIN_TIMESTEPS + 1:
+        return int(steps / denoise), steps
+    return NUM_TRAIN_TIMESTEPS, max(1, round(NUM_TRAIN_TIMESTEPS * denoise))
 
 
 def check_table(table: torch.Tensor) -> torch.Tensor:

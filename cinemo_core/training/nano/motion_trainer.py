@@ -84,7 +84,7 @@ class UNetSizes:
 class MotionConfig:
     """A whole run. tokenizer: as model.tokenizer of the trainer's.
 
-    start: folder of a whole Cinemo to go on from, whose sizes then count; without it, UNet and text encoder start from nothing.
+    start: folder of a whole Cinemo to continue from, whose sizes then count; without it, UNet and text encoder start from nothing.
     """
 
     data: Motion

@@ -153,7 +153,7 @@ def test_a_stopped_run_resumes_exactly(trained, tokenizer_folder):
         assert part.get("loss", 0) == pytest.approx(once.get("loss", 0), rel=1e-5)
 
 
-def test_a_run_goes_on_from_a_whole_cinemo(trained, tokenizer_folder):
+def test_a_run_continues_from_a_whole_cinemo(trained, tokenizer_folder):
     """Nano, trained on for two steps: something else is learnt, and the copy of X_t that its training held is held."""
     write(trained, tokenizer_folder, 3, 2, "further")
     text = (trained / "motion.toml").read_text().replace("sizes = [4, 4, 1, 6, 4, 1]", "sizes = [8, 8, 1]")
