@@ -258,7 +258,7 @@ def train(config: MotionConfig) -> bool:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m cinemo_core.training.nano.motion_trainer", description="Train nano's UNet.")
-    parser.add_argument("config", type=Path, metavar="CONFIG.toml", help="what to train; nano/motion.toml is the recipe's")
+    parser.add_argument("config", type=Path, metavar="CONFIG.toml", help="what to train: data, start, sizes, steps")
     try:
         train(read_toml(parser.parse_args(arguments).config, MotionConfig))
     except (CinemoError, OSError) as error:

@@ -58,11 +58,15 @@ class SharpRun(LoopRun):
 
 @dataclass(frozen=True)
 class SharpConfig:
-    """A whole run. library: folder of decoded template pictures; start: a diffusers VAE folder."""
+    """A whole run. library: folder of decoded template pictures; start: a diffusers VAE folder.
+
+    decoder_only: the encoder stays, and with it the latents, so a UNet that was trained on them fits as before.
+    """
 
     run: SharpRun
     library: str = key(path=True)
     start: str = key(path=True)
+    decoder_only: bool = key(False)
     model: Network = field(default_factory=Network)
     loss: Losses = Losses()
     optimizer: Optimizer = field(default_factory=Optimizer)
@@ -71,9 +75,12 @@ class SharpConfig:
 class Equivariant(nn.Module):
     """The autoencoder and its loss."""
 
-    def __init__(self, vae: Any, losses: Losses) -> None:
+    def __init__(self, vae: Any, losses: Losses, decoder_only: bool = False) -> None:
         super().__init__()
-        self.vae, self.losses = vae, losses
+        self.vae, self.losses, self.decoder_only = vae, losses, decoder_only
+        fixed = (vae.quant_conv, vae.post_quant_conv, *([vae.encoder] if decoder_only else []))
+        for part in fixed:
+            part.requires_grad_(False)
         self.register_buffer("rgb_of_latent", torch.tensor(RGB_OF_LATENT), persistent=False)
 
     def forward(self, views: Views) -> dict[str, Tensor]:
@@ -84,6 +91,7 @@ class Equivariant(nn.Module):
         moved, variance, apart = mean, logvar.exp(), mean.new_zeros(())
         if views.grid is not None:
             moved, variance = move(mean, views.grid), F.interpolate(variance, size=views.grid.shape[1:3], mode="nearest")
+        if views.grid is not None and not self.decoder_only:
             apart = (moved - self.vae.encode(wanted).latent_dist.mean.float()).square().mean() / mean.detach().var()
         # Of a level of its own, mostly low; in the latents' own measure, so that they cannot outgrow it.
         added = losses.latent_noise * views.levels.square().view(-1, 1, 1, 1) * mean.std()
@@ -91,17 +99,12 @@ class Equivariant(nn.Module):
         error = decoded - wanted
         squared = error.square().mean(dim=(1, 2, 3))
         edges = error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
-        preview = torch.einsum("bchw,cr->brhw", mean, self.rgb_of_latent) - F.avg_pool2d(pictures, PATCH)
         colours = F.avg_pool2d(error, PATCH).abs().mean()
-        kl = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).mean()
-        loss = (
-            error.abs().mean()
-            + squared.sqrt().mean()
-            + losses.edges * edges
-            + losses.colours * colours
-            + losses.preview * preview.square().mean()
-        )
-        loss = loss + losses.kl * kl + losses.moves * apart
+        loss = error.abs().mean() + squared.sqrt().mean() + losses.edges * edges + losses.colours * colours
+        if not self.decoder_only:
+            preview = torch.einsum("bchw,cr->brhw", mean, self.rgb_of_latent) - F.avg_pool2d(pictures, PATCH)
+            kl = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).mean()
+            loss = loss + losses.preview * preview.square().mean() + losses.kl * kl + losses.moves * apart
         return {"loss": loss, "apart": apart.detach(), "psnr": (-10 * (squared.detach() / 4).log10()).mean()}
 
 
@@ -130,9 +133,7 @@ def train(config: SharpConfig) -> bool:
     vae = start_vae(config)
     use_fast_norms(vae)
     vae = vae.to(memory_format=torch.channels_last)
-    network = Equivariant(vae, config.loss)
-    for layer in (vae.quant_conv, vae.post_quant_conv):
-        layer.requires_grad_(False)
+    network = Equivariant(vae, config.loss, config.decoder_only)
     loop = make_loop(options, config.optimizer, accelerator, network, [make_optimizer(config.optimizer, network, accelerator.device)])
 
     def look() -> dict[str, Any]:
@@ -145,15 +146,16 @@ def train(config: SharpConfig) -> bool:
         return False
     if loop.ema:
         loop.ema.copy_to(loop.parameters)
-    finish(vae, library, loop.output)
+    finish(vae, library, loop.output, rescale=not config.decoder_only)
     return True
 
 
 @torch.no_grad()
-def finish(vae: Any, library: Library, output: Path) -> None:
+def finish(vae: Any, library: Library, output: Path, rescale: bool) -> None:
     """Scale the latents, write the folder `vae`, and then how good it is."""
-    stills = torch.stack([cover(picture(item), MEASURED_AT, MEASURED_AT) for item in library.training if item.frames == 1][:64])
-    set_scale(vae, measure_scale(vae, as_input(stills)))
+    if rescale:
+        stills = torch.stack([cover(picture(item), MEASURED_AT, MEASURED_AT) for item in library.training if item.frames == 1][:64])
+        set_scale(vae, measure_scale(vae, as_input(stills)))
     write_vae(vae.to(memory_format=torch.contiguous_format), output / "vae", torch.float16)
     (output / "finished.json").write_text(json.dumps({"held_out_psnr": held_out_psnr(vae, library.held_out_stills)[0]}) + "\n")
 
@@ -180,7 +182,7 @@ def picture(item: Item) -> Any:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m cinemo_core.training.nano.sharp_autoencoder", description="Train nano's autoencoder.")
-    parser.add_argument("config", type=Path, metavar="CONFIG.toml", help="what to train; nano/sharp_autoencoder.toml is the recipe's")
+    parser.add_argument("config", type=Path, metavar="CONFIG.toml", help="what to train: pictures, start, widths, steps")
     try:
         train(read_toml(parser.parse_args(arguments).config, SharpConfig))
     except (CinemoError, OSError) as error:

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from cinemo_pack.cinemo_core import included
 from cinemo_pack.cinemo_core.models.temporal_vae.keys import VAEConfig
 from cinemo_pack.cinemo_core.training import frozen
-from cinemo_pack.cinemo_core.training.nano import library, motion_trainer, templates
+from cinemo_pack.cinemo_core.training.nano import library, motion_trainer, sharp_autoencoder, templates
 from cinemo_pack.cinemo_core.training.nano.autoencoder.network import make_vae, write_vae
 from cinemo_pack.cinemo_core.training.nano.camera_clips import read_stills
 from cinemo_pack.cinemo_core.training.nano.grow_large import main
@@ -112,6 +112,17 @@ def test_the_autoencoder_loads_with_latents_of_unit_size(trained):
     assert frozen.encode(vae, stills[0].decoded[None, :, :64, :64]).shape == (1, 4, 8, 8)
     assert [row["step"] for row in losses(trained / "autoencoder")][:3] == [1, 2, 3]
     assert json.loads((trained / "autoencoder" / "finished.json").read_text())["held_out_psnr"] > 3
+
+
+def test_a_decoder_trained_alone_reads_the_latents_that_were(folder):
+    """The encoder of nano's autoencoder stays as it is, so a UNet that was trained on its latents fits."""
+    start = included.FOLDER / "vae"
+    config = AUTOENCODER.format(steps=2).replace('"start"', f'"{start.as_posix()}"').replace("64, 64, 64, 128", "64, 64, 128, 128")
+    (folder / "decoder.toml").write_text("decoder_only = true\n" + config.replace('output = "autoencoder"', 'output = "decoder"'))
+    assert sharp_autoencoder.main([str(folder / "decoder.toml")]) == 0
+    before, after = (frozen.load_vae(place).state_dict() for place in (start, folder / "decoder" / "vae"))
+    changed = {name.partition(".")[0] for name, tensor in after.items() if not torch.equal(tensor, before[name])}
+    assert changed == {"decoder"}
 
 
 def test_the_saved_state_has_the_names_that_runs_under_way_rely_on(trained):
