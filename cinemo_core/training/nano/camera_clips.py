@@ -16,8 +16,9 @@ from torch import Tensor
 
 from ...media.pictures import cover
 from ...motion.ssim import ssim
-from ..frozen import decode, encode
-from .library import Item
+from ..frozen import decode, encode, load_vae
+from ..group_norm import use_fast_norms
+from .library import Item, Library
 from .moves import WAYS, Move, latent_clip, place_view
 from .procedural.dice import Dice
 
@@ -60,6 +61,16 @@ def encode_stills(vae: Any, items: Sequence[Item], sides: Sequence[int], path: P
     partial = path.with_name(f".{path.name}.part")
     torch.save(rows, partial)
     partial.replace(path)
+
+
+def encode_missing(vae_folder: Path, library: Library, train: Path, held_out: Path, sides: Sequence[int]) -> None:
+    """Write those of the two files of encoded stills that are not there yet."""
+    for path, items in ((held_out, library.held_out_stills), (train, library.training)):
+        if not path.is_file():
+            vae = load_vae(vae_folder)
+            use_fast_norms(vae)
+            with torch.autocast("cpu", torch.bfloat16):
+                encode_stills(vae.to(memory_format=torch.channels_last), items, sides, path)
 
 
 def read_stills(path: Path) -> list[Still]:

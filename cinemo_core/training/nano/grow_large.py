@@ -7,14 +7,10 @@ import argparse
 import sys
 from pathlib import Path
 
-import torch
-
 from ...errors import CinemoError
-from .. import frozen
 from ..config import read_toml
-from ..group_norm import use_fast_norms
 from . import motion_trainer, sharp_autoencoder
-from .camera_clips import encode_stills
+from .camera_clips import encode_missing
 from .library import Library
 
 
@@ -38,12 +34,7 @@ def run(folder: Path) -> None:
     if not (output / "finished.json").is_file() and not sharp_autoencoder.train(autoencoder):
         return
     library = Library(Path(autoencoder.library))
-    for path, items in ((Path(motion.data.held_out), library.held_out_stills), (Path(motion.data.train), library.training)):
-        if not path.is_file():
-            vae = frozen.load_vae(output / "vae")
-            use_fast_norms(vae)
-            with torch.autocast("cpu", torch.bfloat16):
-                encode_stills(vae.to(memory_format=torch.channels_last), items, motion.data.sides, path)
+    encode_missing(output / "vae", library, Path(motion.data.train), Path(motion.data.held_out), motion.data.sides)
     motion_trainer.train(motion)
 
 

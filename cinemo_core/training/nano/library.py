@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -43,13 +44,16 @@ class Item:
 
 
 class Library:
-    """A folder of decoded pictures. Raises InputError where the template packages are missing and nothing is decoded yet."""
+    """A folder of decoded pictures. Raises InputError where the template packages are missing and nothing is decoded yet.
 
-    def __init__(self, folder: Path) -> None:
+    most: frames that are kept of a clip, evenly spaced, the first among them; 0 keeps all. With 1, a clip counts as a still.
+    """
+
+    def __init__(self, folder: Path, most: int = 0) -> None:
         self.folder = folder
         self.index = folder / "library.json"
         if not self.index.is_file():
-            build(folder, self.index)
+            build(folder, self.index, most)
         table = json.loads(self.index.read_text(encoding="utf-8"))
         self.items = [
             Item(row["name"], folder / f"{row['name']}.npy", row["frames"], row["width"], row["height"]) for row in table["items"]
@@ -70,7 +74,7 @@ class Library:
         return [item for item in self.items if item.held_out and item.frames > 1]
 
 
-def build(folder: Path, index: Path) -> None:
+def build(folder: Path, index: Path, most: int) -> None:
     """Decode every picture that is large enough, and find those that look like a held-out one."""
     folder.mkdir(parents=True, exist_ok=True)
     media = [m for m in find_templates() if min(m.width, m.height) >= SMALLEST_SIDE]
@@ -78,7 +82,7 @@ def build(folder: Path, index: Path) -> None:
     for m in media:
         path = folder / f"{m.name}.npy"
         if not path.is_file():
-            decode(m, path)
+            decode(m, path, most)
         frames, height, width, _ = np.load(path, mmap_mode="r").shape
         rows.append({"name": m.name, "frames": frames, "width": width, "height": height})
     items = [Item(row["name"], folder / f"{row['name']}.npy", row["frames"], row["width"], row["height"]) for row in rows]
@@ -87,14 +91,17 @@ def build(folder: Path, index: Path) -> None:
     partial.replace(index)
 
 
-def decode(media: Media, path: Path) -> None:
-    """Write all frames, at most LONGEST_SIDE long, on white where they are transparent; the file appears when it is whole."""
+def decode(media: Media, path: Path, most: int) -> None:
+    """Write the frames to keep, at most LONGEST_SIDE long, on white where they are transparent; the file appears when it is whole."""
     scale = min(1.0, LONGEST_SIDE / max(media.width, media.height))
     width, height = max(1, round(media.width * scale)), max(1, round(media.height * scale))
+    kept = min(most or media.frames, media.frames)
+    places = np.linspace(0, media.frames - 1, kept).round().astype(int).tolist()
     partial = path.with_name(f".{path.name}.part")
-    frames = np.lib.format.open_memmap(partial, mode="w+", dtype=np.uint8, shape=(media.frames, height, width, 3))
-    for i, picture in enumerate(read_frames(media.path)):
-        frames[i] = np.asarray(picture.resize((width, height), 1) if scale < 1 else picture)  # 1: Lanczos
+    frames = np.lib.format.open_memmap(partial, mode="w+", dtype=np.uint8, shape=(kept, height, width, 3))
+    for i, picture in enumerate(islice(read_frames(media.path), places[-1] + 1)):
+        if i in places:
+            frames[places.index(i)] = np.asarray(picture.resize((width, height), 1) if scale < 1 else picture)  # 1: Lanczos
     frames.flush()
     partial.replace(path)
 

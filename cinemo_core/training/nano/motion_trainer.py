@@ -23,8 +23,9 @@ from ..frozen import Tokenizer
 from ..optimiser import Slowed, make_optimizers
 from ..seeds import number
 from .bag_of_words import bag_of_words
-from .camera_clips import CameraClip, Still, clip_of, draw_clip, read_stills
+from .camera_clips import CameraClip, Still, clip_of, draw_clip, encode_missing, read_stills
 from .gated_start import gated_start, gates
+from .library import Library
 from .loop import LoopRun, make_accelerator, make_loop
 from .moves import WAYS, Move, latent_clip
 from .pass_through import hold_again
@@ -85,12 +86,14 @@ class MotionConfig:
     """A whole run. tokenizer: as model.tokenizer of the trainer's.
 
     start: folder of a whole Cinemo to continue from, whose sizes then count; without it, UNet and text encoder start from nothing.
+    library: folder for the template pictures' first frames, which its autoencoder encodes where data.train or data.held_out is missing.
     """
 
     data: Motion
     run: LoopRun
     tokenizer: str = key("", path=True)
     start: str = key("", path=True)
+    library: str = key("", path=True)
     unet: UNetSizes = field(default_factory=UNetSizes)
     text: Text = field(default_factory=Text)
     optimizer: Optimizer = field(default_factory=Optimizer)
@@ -238,6 +241,9 @@ def train(config: MotionConfig) -> bool:
     options = config.run
     accelerator = make_accelerator(options)
     tokenizer = Tokenizer(config.tokenizer)
+    if config.start and config.library:
+        vae, library = Path(config.start) / "vae", Library(Path(config.library), most=1)
+        encode_missing(vae, library, Path(config.data.train), Path(config.data.held_out), config.data.sides)
     unet, encoder = start_from(Path(config.start)) if config.start else start_from_nothing(config)
     keep_embeddings_exact(unet)
     trainee = MotionTrainee(unet, encoder)

@@ -169,8 +169,12 @@ def test_a_run_continues_from_a_whole_cinemo(trained, tokenizer_folder):
     write(trained, tokenizer_folder, 3, 2, "further")
     text = (trained / "motion.toml").read_text().replace("sizes = [4, 4, 1, 6, 4, 1]", "sizes = [8, 8, 1]")
     start = included.FOLDER.as_posix()
-    (trained / "further.toml").write_text(f'start = "{start}"\n{text}'.replace("watched_size = 6", "watched_size = 8"))
+    text = text.replace("watched_size = 6", "watched_size = 8").replace("stills.pt", "of_nano.pt")
+    (trained / "further.toml").write_text(f'start = "{start}"\nlibrary = "library"\n{text}')
     assert motion_trainer.main([str(trained / "further.toml")]) == 0
+    vae = frozen.load_vae(included.FOLDER / "vae")
+    for still in read_stills(trained / "held_out_of_nano.pt"):
+        assert (frozen.decode(vae, still.latents[None].float())[0].float() - still.decoded.float()).abs().mean() < 3
     (checkpoint,) = (trained / "further" / "checkpoints").iterdir()
     weights = load_file(checkpoint / "model.safetensors")
     unet, _ = motion_trainer.start_from(included.FOLDER)

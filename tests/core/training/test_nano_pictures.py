@@ -76,6 +76,17 @@ def test_a_library_holds_every_frame_and_trains_on_nothing_held_out(tmp_path, me
     assert [item.name for item in Library(tmp_path / "decoded").items] == [item.name for item in found.items]
 
 
+@pytest.mark.parametrize(("most", "kept"), [(1, [0]), (2, [0, 4]), (3, [0, 2, 4]), (9, [0, 1, 2, 3, 4])])
+def test_a_library_may_keep_some_frames_of_a_clip(tmp_path, media, most, kept):
+    frames = [scenery(i) for i in range(5)]
+    first, *others = map(Image.fromarray, frames)
+    first.save(media / names(False)[0], save_all=True, append_images=others, lossless=True)
+    Image.fromarray(scenery(10)).save(media / names(True)[0], lossless=True)
+    (clip,) = Library(tmp_path / "decoded", most).training
+    assert np.array_equal(clip.pixels, np.stack([frames[i] for i in kept]))
+    assert clip.frames == len(kept)
+
+
 def panning(frames: int, seed: int, speed: int = 2) -> np.ndarray:
     wide = scenery(seed, SIDE, SIDE + frames * speed)
     return np.stack([wide[:, i * speed : i * speed + SIDE] for i in range(frames)])
