@@ -25,7 +25,6 @@ from ..training.nano.shots import find_shots, small_frames
 from ..training.nano.templates import find_templates
 
 FRAMES, APART = 8, 4
-LONG_ENOUGH = (FRAMES - 1) * APART + 1
 SMALLEST_SIDE = 192  # pixels; below are icons
 BARS = {4: 2.0, 2: 1.7}  # dB, the mean gain
 WORST = -0.1  # dB, of any frame
@@ -34,7 +33,7 @@ EQUAL = 1e-7  # mean squared error that counts as none
 
 @dataclass(frozen=True)
 class Clip:
-    """frames: [8, h, w, 3] in 0..1, sides multiples of 4."""
+    """frames: [f, h, w, 3] in 0..1, sides multiples of 4."""
 
     name: str
     frames: torch.Tensor
@@ -51,24 +50,27 @@ class Restored:
     trust: torch.Tensor
 
 
-def held_out_clips() -> Iterator[Clip]:
-    """The longest usable shot of each; a file that cannot be read, or has none, is named and left out."""
-    side = max(BARS)
+def held_out_clips(count: int = FRAMES, apart: int = APART) -> Iterator[Clip]:
+    """`count` frames, `apart` source frames apart, of the longest usable shot of each held-out clip.
+
+    A file that cannot be read, or has no such shot, is named and left out.
+    """
+    side, length = max(BARS), (count - 1) * apart + 1
     for media in find_templates():
-        if not media.held_out or media.frames < LONG_ENOUGH or min(media.width, media.height) < SMALLEST_SIDE:
+        if not media.held_out or media.frames < length or min(media.width, media.height) < SMALLEST_SIDE:
             continue
         try:
             pixels = np.stack([np.asarray(picture) for picture in read_frames(media.path, range)])
         except BadMedia as error:
             print(f"left out: {error}")
             continue
-        shots = [shot for shot in find_shots(small_frames(pixels))[0] if shot.frames >= LONG_ENOUGH]
+        shots = [shot for shot in find_shots(small_frames(pixels))[0] if shot.frames >= length]
         if not shots:
-            print(f"left out: {media.name} has no shot of {LONG_ENOUGH} frames that moves")
+            print(f"left out: {media.name} has no shot of {length} frames that moves")
             continue
         start = max(shots, key=lambda shot: shot.frames).start
         height, width = (size // side * side for size in pixels.shape[1:3])
-        frames = pixels[start : start + LONG_ENOUGH : APART, :height, :width]
+        frames = pixels[start : start + length : apart, :height, :width]
         yield Clip(media.name, torch.from_numpy(frames).float() / 255)
 
 

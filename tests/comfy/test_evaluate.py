@@ -14,8 +14,8 @@ from cinemo_pack.cinemo_core.files.folder import read_bundle
 def measure(tmp_path, capsys):
     """Runs the command; gives its status, its rows, and the last line of what it prints."""
 
-    def run(*claims):
-        status = command.main(["--claims", *claims, "--seeds", "1", "--steps", "2", "--output", str(tmp_path)])
+    def run(*claims, seeds=1):
+        status = command.main(["--claims", *claims, "--seeds", str(seeds), "--steps", "2", "--output", str(tmp_path)])
         rows = json.loads((tmp_path / "claims.json").read_text())["rows"]
         return status, rows, capsys.readouterr().out.strip().splitlines()[-1]
 
@@ -30,6 +30,16 @@ def test_the_command_measures_what_is_asked_for_and_ends_as_its_verdict_says(mea
     assert not rows[0]["passed"]  # one picture proves nothing
     assert status == 1 and last.startswith("verdict: missed: PSNR of frames warped back")
     assert (tmp_path / "claims.png").stat().st_size and "smoothness" in (tmp_path / "claims.md").read_text()
+
+
+def test_nanos_own_bars_are_measured_where_they_are_named(measure):
+    status, rows, last = measure("pictures", seeds=2)
+    assert [row["claim"] for row in rows] == ["a person recognises the picture"] * 4
+    back, kept, share, real = (row["result"] for row in rows)
+    assert 15 < float(back.split()[0]) < 30 and back.endswith("dB of 2 stills")
+    assert 5 < float(kept.split()[0]) < 30 and "% of the width in the mean, 2 stills" in kept
+    assert "at timestep 900" in share and "of 2 clips, buckets" in real
+    assert status == 1 and last.startswith("verdict: missed: PSNR of the autoencoder alone")
 
 
 def test_without_the_pair_its_claim_is_not_measured(measure, tmp_path, monkeypatch):

@@ -36,6 +36,21 @@ def flow(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return optical_flow_ilk(first, second, radius=RADIUS, num_warp=12)[::-1]
 
 
+def chained(luminance: np.ndarray) -> np.ndarray:
+    """Where the pixels of the first frame are in the last of [f, h, w], from frame to frame: [2, h, w], x then y, in pixels.
+
+    It finds motion that is too far for one step of `flow`. Errors add up.
+    """
+    from scipy.ndimage import map_coordinates
+
+    y, x = np.mgrid[0 : luminance.shape[1], 0 : luminance.shape[2]].astype(np.float64)
+    total = np.zeros((2, *x.shape))
+    for first, second in pairwise(luminance):
+        places = np.stack([y + total[1], x + total[0]])
+        total += np.stack([map_coordinates(part, places, order=1, mode="nearest") for part in flow(first, second)])
+    return total
+
+
 def warp_back(frame: np.ndarray, motion: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """A later frame [h, w, c] as it was before the motion [2, h, w], and which pixels can be known, bool [h, w]."""
     from scipy.ndimage import map_coordinates

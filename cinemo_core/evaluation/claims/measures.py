@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from .flow import flow, grey, warp_back
+from .flow import chained, flow, grey, warp_back
 
 REGIONS = 4  # a side
 
@@ -43,6 +43,12 @@ def identity(frames: np.ndarray, image: np.ndarray) -> float:
     """
     errors = [np.square(warped - image)[known].mean() for warped, known in warped_back(frames, image) if known.any()]
     return float(10 * np.log10(255**2 / max(np.mean(errors), 1e-6)))
+
+
+def identity_at_the_end(frames: np.ndarray) -> float:
+    """PSNR of the last frame against the first, in dB, warped back to it by the flow of all frames between; else as `identity`."""
+    warped, known = warp_back(frames[-1], chained(grey(frames)))
+    return float(10 * np.log10(255**2 / max(np.square(warped - frames[0])[known].mean(), 1e-6))) if known.any() else 0.0
 
 
 def warped_back(frames: np.ndarray, image: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:

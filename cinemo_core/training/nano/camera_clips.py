@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -22,7 +22,11 @@ from .library import Item, Library
 from .moves import WAYS, Move, latent_clip, place_view
 from .procedural.dice import Dice
 
+if TYPE_CHECKING:
+    from PIL.Image import Image as PillowImage
+
 LATENT = 8  # pixels
+FRAMES = 16
 PAIRS = 3  # of frames that a clip is scored on
 PANS, ZOOMS = (0.03, 0.5), (0.06, 0.8)  # least and greatest amount of a move, over the whole clip
 COARSEST = 1.25  # latents of the picture to one of the clip's first frame, at most
@@ -52,15 +56,20 @@ def encode_stills(vae: Any, items: Sequence[Item], sides: Sequence[int], path: P
 
     rows = []
     for item in items:
-        picture = Image.fromarray(item.pixels[0])
         for side in sides:
-            scale = side / min(picture.size)
-            width, height = (round(length * scale) * LATENT for length in picture.size)
-            latents = encode(vae, cover(picture, width, height)[None])
-            rows.append({"name": item.name, "latents": latents[0].half(), "decoded": decode(vae, latents)[0]})
+            still = encode_still(vae, item.name, Image.fromarray(item.pixels[0]), side)
+            rows.append({"name": still.name, "latents": still.latents, "decoded": still.decoded})
     partial = path.with_name(f".{path.name}.part")
     torch.save(rows, partial)
     partial.replace(path)
+
+
+def encode_still(vae: Any, name: str, picture: "PillowImage", side: int) -> Still:
+    """A picture at a size; side: the shorter one, in latents."""
+    scale = side / min(picture.size)
+    width, height = (round(length * scale) * LATENT for length in picture.size)
+    latents = encode(vae, cover(picture, width, height)[None])
+    return Still(name, latents[0].half(), decode(vae, latents)[0])
 
 
 def encode_missing(vae_folder: Path, library: Library, train: Path, held_out: Path, sides: Sequence[int]) -> None:

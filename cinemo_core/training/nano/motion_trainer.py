@@ -23,16 +23,14 @@ from ..frozen import Tokenizer
 from ..optimiser import Slowed, make_optimizers
 from ..seeds import number
 from .bag_of_words import bag_of_words
-from .camera_clips import CameraClip, Still, clip_of, draw_clip, encode_missing, read_stills
+from .camera_clips import FRAMES, Still, draw_clip, encode_missing, read_stills
+from .camera_share import Predictor, Watched, explained, predict
 from .gated_start import gated_start, gates
 from .library import Library
 from .loop import LoopRun, make_accelerator, make_loop
-from .moves import WAYS, Move, latent_clip
 from .pass_through import hold_again
 from .procedural.dice import Dice
 
-WATCHED = (981, 900, 700, 500, 300)  # timesteps
-FRAMES = 16
 ROUNDING = 0.004  # of bfloat16 in the noise; where F counts less than that, its error says less
 
 
@@ -152,12 +150,6 @@ class MotionTrainee(torch.nn.Module):
         return {"loss": (error / (energy + 0.02).sqrt()).mean(), "error": error.mean().detach(), "energy": energy.mean()}
 
 
-def predict(unet: Any, frames: Tensor, timesteps: Tensor, motion_ids: Tensor, context: Tensor) -> Tensor:
-    """The noise of all frames but the first, [b, f - 1, 4, h, w]."""
-    count = frames.shape[1]
-    return unet(frames.flatten(0, 1), timesteps.repeat_interleave(count), context, motion_ids).unflatten(0, (-1, count))[:, 1:]
-
-
 def keep_embeddings_exact(unet: Any) -> None:
     """Let the embeddings be computed in float32 also where the rest is bfloat16: the noise level is read off them."""
     embeddings = [unet.time_embed, unet.motion_embed, *(m.emb_layers for m in unet.modules() if isinstance(m, ResBlock))]
@@ -171,53 +163,6 @@ def exactly(forward: Any) -> Any:
             return forward(x.float())
 
     return run
-
-
-@torch.no_grad()
-def explained(unet: Any, encoder: Any, tokenizer: Tokenizer, stills: list[Still], options: Motion) -> dict[str, float]:
-    """Share of the residual's energy that one prediction explains, by timestep, on moves over held-out stills.
-
-    1 - squared error / energy, of all clips together; caption and measured bucket are given. "bound" is what the first frame,
-    moved as asked with its borders repeated, explains: more than that has to be invented.
-    """
-    clips: list[CameraClip] = []
-    dice = Dice(0)
-    while len(clips) < options.watched:
-        still, caption = stills[len(clips) % len(stills)], tuple(WAYS)[len(clips) % len(WAYS)]
-        amount = options.amounts[len(clips) // len(WAYS) % len(options.amounts)]
-        move = Move(caption, 2 * amount if "zooms" in caption else amount)
-        clip = clip_of(dice, still, move, options.watched_size, options.watched_size, FRAMES)
-        if clip is None:
-            stills = stills[1:] + stills[:1]
-            continue
-        clips.append(clip)
-    alphas = alphas_cumprod()
-    energy = sum((clip.latents[1:] - clip.latents[:1]).square().sum().item() for clip in clips)
-    missed = sum((warped(clip) - clip.latents).square().sum().item() for clip in clips)
-    found = {"bound": round(1 - missed / energy, 4)}
-    for t in WATCHED:
-        missed = 0.0
-        for i, clip in enumerate(clips):
-            latents = clip.latents[None]
-            noise = torch.randn(latents[:, 1:].shape, generator=torch.Generator().manual_seed(i))
-            alpha = alphas[t][None]
-            noisy = objective.add_noise(latents, noise, alpha, objective.RESIDUAL)
-            ids = torch.tensor([objective.motion_id_for_training(clip.ssim, "ssim")])
-            context = text.encode(encoder, tokenizer([clip.caption]))
-            predicted = predict(unet, noisy.frames, torch.tensor([t]), ids, context)
-            residual = latents[:, 1:] - latents[:, :1]
-            x = noisy.frames[:, 1:] - latents[:, :1]
-            guess = (x - (1 - alpha).sqrt() * predicted) / alpha.sqrt()
-            missed += (guess - residual).square().sum().item()
-        found[str(t)] = round(1 - missed / energy, 4)
-    return found
-
-
-def warped(clip: CameraClip) -> Tensor:
-    """The first frame of a clip, moved as the clip is."""
-    return latent_clip(
-        clip.latents[0], Move(clip.caption, clip.amount).boxes((0.0, 0.0, 1.0, 1.0), len(clip.latents)), *clip.latents.shape[:1:-1]
-    )
 
 
 def start_from_nothing(config: MotionConfig) -> tuple[Any, Any]:
@@ -257,7 +202,8 @@ def train(config: MotionConfig) -> bool:
         return loop.prepared(batch.latents, batch.noise, batch.timesteps, batch.motion_ids, tokenizer(batch.captions))
 
     def look() -> dict[str, Any]:
-        return {"explained": explained(unet, encoder, tokenizer, held_out, config.data)}
+        watched = Watched(config.data.watched_size, config.data.watched, config.data.amounts)
+        return {"explained": explained(Predictor(unet, encoder, tokenizer), held_out, watched)}
 
     return loop.run(MotionBatches(read_stills(Path(config.data.train)), config.data, options.seed), forward, look)
 
