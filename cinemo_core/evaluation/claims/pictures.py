@@ -118,7 +118,7 @@ def moves_explained(animator: Animator, stills: Pictures) -> Row:
 
 def real_motion(animator: Animator, size: int, count: int, clips: Clips) -> Row:
     """The first frame of a real clip, animated in the bucket that was measured on the clip, without a caption."""
-    tasks = []
+    tasks: list[Task] = []
     for clip in held_out_clips(FRAMES, APART):
         frames = np.stack([square(frame, size) for frame in clip.frames])
         tasks.append(Task(frames[0], "", measured_bucket(frames), len(tasks)))
