@@ -17,6 +17,7 @@ from .pictures import RESIZES, STRETCH, clip_picture, pose_pictures, reference_p
 from .reference import make_bank
 
 VAES = "a VAE of Stable Diffusion 1.x"
+SMALLEST_ROW, LARGEST_ROW = 1e-4, 1e2  # root mean squares in the projection, hundreds of times off what is found
 
 
 @dataclass(frozen=True)
@@ -76,22 +77,40 @@ def check_poses(poses: Sequence[torch.Tensor], guiders: int) -> int:
 
 
 def embed(clip_vision, image: torch.Tensor, width: int) -> torch.Tensor:
-    """The CLIP embedding of a picture, as the only token [1, 1, width]. Raises InputError for an encoder of another width."""
-    if clip_vision is None:
-        raise InputError("There is no image encoder; load CLIP ViT-L/14 with Load CLIP Vision.")
+    """The CLIP embedding of a picture, as the only token [1, 1, width]. Raises InputError for an encoder that does not fit."""
+    check_encoder(clip_vision, width)
     picture = clip_picture(image, clip_vision.image_size)
     embeds = clip_vision.encode_image(picture, crop=False)["image_embeds"]
-    if embeds is None or embeds.shape[-1] != width:
-        found = "no projected embedding" if embeds is None else f"an embedding of {embeds.shape[-1]} channels"
-        raise InputError(
-            f"The image encoder gives {found}, this Animate Anyone model reads {width}; load CLIP ViT-L/14 with its visual projection "
-            "(that of sd-image-variations) with Load CLIP Vision."
-        )
-    if not embeds.isfinite().all():
-        raise InputError("The image encoder gave NaN or infinite values for the picture; choose another file.")
-    if not embeds.any():
-        raise InputError(
-            "The image encoder gives an embedding of zeros: its file has no visual projection; load CLIP ViT-L/14 with it, such as that of "
-            "sd-image-variations, with Load CLIP Vision."
-        )
+    if not embeds.isfinite().all() or not embeds.any():
+        raise InputError("The image encoder gave zeros, NaN or infinite values for the picture; choose another file.")
     return embeds.reshape(1, 1, width)
+
+
+def check_encoder(clip_vision, width: int) -> None:
+    """Raise InputError, before it runs, for an image encoder of another width or without the projection.
+
+    ComfyUI only logs that a file lacks the projection, and leaves that layer's memory as it was: zeros, or what was there before. That is
+    told by its size: CLIP starts training with numbers of sqrt(1 / inputs), 0.03, and keeps near that. Left-over weights of another network
+    would pass.
+    """
+    if clip_vision is None:
+        raise InputError("There is no image encoder; load CLIP ViT-L/14 with Load CLIP Vision.")
+    projection = getattr(clip_vision.model, "visual_projection", None)
+    weight = getattr(projection, "weight", None)
+    # With dynamic VRAM, ComfyUI's zeros for a missing layer have its two sides swapped.
+    if weight is None or weight.shape != (projection.out_features, projection.in_features) or not is_trained(weight):
+        raise InputError(
+            "The file of the image encoder has no visual projection; load CLIP ViT-L/14 with it, such as that of sd-image-variations, with "
+            "Load CLIP Vision."
+        )
+    if weight.shape[0] != width:
+        raise InputError(
+            f"The image encoder gives an embedding of {weight.shape[0]} channels, this Animate Anyone model reads {width}; load CLIP "
+            "ViT-L/14 (that of sd-image-variations) with Load CLIP Vision."
+        )
+
+
+def is_trained(weight: torch.Tensor) -> bool:
+    """Whether each row of a layer's matrix is of a size that training gives, and no memory that nothing was written to."""
+    sizes = weight.detach().float().square().mean(dim=1).sqrt()
+    return bool(((sizes >= SMALLEST_ROW) & (sizes <= LARGEST_ROW)).all())  # false for NaN
