@@ -1,6 +1,7 @@
 """300 frames in windows: what a step holds does not grow with the clip, a run can be stopped, and it shows its progress."""
 
 import gc
+from dataclasses import replace
 
 import comfy.model_management
 import comfy.sample
@@ -10,6 +11,8 @@ import torch
 from cinemo_pack.cinemo_core.comfyui.animate_anyone.conditioning import FigureCondition, attach_figure
 from cinemo_pack.cinemo_core.comfyui.animate_anyone.windows import Windows, set_windows
 from cinemo_pack.cinemo_core.comfyui.loading import load_unet
+from cinemo_pack.cinemo_core.errors import InputError, SamplingError
+from cinemo_pack.cinemo_core.models.animate_anyone.config import AnimateAnyoneConfig
 from cinemo_pack.cinemo_core.models.animate_anyone.windows import looped_windows, open_windows
 from cinemo_pack.tests.drawn_animate_anyone import UNET, published_set
 from safetensors.torch import save_file
@@ -24,8 +27,12 @@ FEATURES = 4 * UNET.model_channels * SIDE**2  # that the Pose Guider makes of a 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    path = tmp_path_factory.mktemp("long") / "set.safetensors"
-    save_file({f"{file}.{name}": tensor for file, tensors in published_set().items() for name, tensor in tensors.items()}, path)
+    return load(UNET, tmp_path_factory.mktemp("long"))
+
+
+def load(config: AnimateAnyoneConfig, folder):
+    path, files = folder / "set.safetensors", published_set(config)
+    save_file({f"{file}.{name}": tensor for file, tensors in files.items() for name, tensor in tensors.items()}, path)
     return load_unet(str(path), "fp32")
 
 
@@ -85,6 +92,24 @@ def test_a_step_sees_a_window_at_a_time(model, guided, loop, windows_of):
     windows = len(windows_of(FRAMES, 24, 4))
     assert guided == [24] * (2 * STEPS * windows)  # positive and negative are apart, one has a bank
     assert shown == [(step, STEPS, FRAMES) for step in range(STEPS)], "every step is shown, with all frames"
+
+
+def test_musepose_takes_windows_of_48(tmp_path):
+    """Its table holds 128 positions, which is the longest clip without windows, too."""
+    musepose = load(replace(UNET, positions=128), tmp_path)
+    seen = []
+    handle = before_guider(musepose, lambda pictures: seen.append(pictures.shape[0]))
+    assert sample(set_windows(musepose, Windows(48, 4)), 100).isfinite().all()
+    assert seen == [48] * (2 * STEPS * len(open_windows(100, 48, 4)))
+    seen.clear()
+    assert sample(musepose, 128).isfinite().all() and set(seen) == {128}
+    handle.remove()
+    with pytest.raises(
+        InputError, match="Windows of 129 frames were asked for, but the motion modules know 128 positions; choose 1 to 128"
+    ):
+        set_windows(musepose, Windows(129, 4))
+    with pytest.raises(SamplingError, match="was asked about 129 frames at once, its motion modules know 128 positions; connect Cinemo"):
+        sample(musepose, 129)
 
 
 def test_memory_grows_by_poses_and_latents_alone(model):
