@@ -96,21 +96,21 @@ def check_encoder(clip_vision, width: int) -> None:
     if clip_vision is None:
         raise InputError("There is no image encoder; load CLIP ViT-L/14 with Load CLIP Vision.")
     projection = getattr(clip_vision.model, "visual_projection", None)
-    weight = getattr(projection, "weight", None)
-    # With dynamic VRAM, ComfyUI's zeros for a missing layer have its two sides swapped.
-    if weight is None or weight.shape != (projection.out_features, projection.in_features) or not is_trained(weight):
+    if not isinstance(projection, torch.nn.Linear) or not is_trained(projection):
         raise InputError(
             "The file of the image encoder has no visual projection; load CLIP ViT-L/14 with it, such as that of sd-image-variations, with "
             "Load CLIP Vision."
         )
-    if weight.shape[0] != width:
+    if projection.out_features != width:
         raise InputError(
-            f"The image encoder gives an embedding of {weight.shape[0]} channels, this Animate Anyone model reads {width}; load CLIP "
-            "ViT-L/14 (that of sd-image-variations) with Load CLIP Vision."
+            f"The image encoder gives an embedding of {projection.out_features} channels, this Animate Anyone model reads {width}; load "
+            "CLIP ViT-L/14 (that of sd-image-variations) with Load CLIP Vision."
         )
 
 
-def is_trained(weight: torch.Tensor) -> bool:
-    """Whether each row of a layer's matrix is of a size that training gives, and no memory that nothing was written to."""
-    sizes = weight.detach().float().square().mean(dim=1).sqrt()
+def is_trained(layer: torch.nn.Linear) -> bool:
+    """Whether each row of its matrix is of a size that training gives, and no memory that nothing was written to."""
+    if layer.weight.shape != (layer.out_features, layer.in_features):  # with dynamic VRAM, ComfyUI's zeros have the two sides swapped
+        return False
+    sizes = layer.weight.detach().float().square().mean(dim=1).sqrt()
     return bool(((sizes >= SMALLEST_ROW) & (sizes <= LARGEST_ROW)).all())  # false for NaN
