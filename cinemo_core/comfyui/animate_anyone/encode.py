@@ -12,12 +12,12 @@ from ...shapes import LATENT_CHANNELS, PIXELS_PER_LATENT, check_image, check_vid
 from ..description import check_model
 from ..pictures import encode_images
 from .conditioning import FigureCondition, attach_figure
+from .encoder import check_encoder
 from .model import AnimateAnyoneSupported
 from .pictures import RESIZES, STRETCH, clip_picture, pose_pictures, reference_picture
 from .reference import make_bank
 
 VAES = "a VAE of Stable Diffusion 1.x"
-SMALLEST_ROW, LARGEST_ROW = 1e-4, 1e2  # root mean squares in the projection, hundreds of times off what is found
 
 
 @dataclass(frozen=True)
@@ -84,33 +84,3 @@ def embed(clip_vision, image: torch.Tensor, width: int) -> torch.Tensor:
     if not embeds.isfinite().all() or not embeds.any():
         raise InputError("The image encoder gave zeros, NaN or infinite values for the picture; choose another file.")
     return embeds.reshape(1, 1, width)
-
-
-def check_encoder(clip_vision, width: int) -> None:
-    """Raise InputError, before it runs, for an image encoder of another width or without the projection.
-
-    ComfyUI only logs that a file lacks the projection, and leaves that layer's memory as it was: zeros, or what was there before. That is
-    told by its size: CLIP starts training with numbers of sqrt(1 / inputs), 0.03, and keeps near that. Left-over weights of another network
-    would pass.
-    """
-    if clip_vision is None:
-        raise InputError("There is no image encoder; load CLIP ViT-L/14 with Load CLIP Vision.")
-    projection = getattr(clip_vision.model, "visual_projection", None)
-    if not isinstance(projection, torch.nn.Linear) or not is_trained(projection):
-        raise InputError(
-            "The file of the image encoder has no visual projection; load CLIP ViT-L/14 with it, such as that of sd-image-variations, with "
-            "Load CLIP Vision."
-        )
-    if projection.out_features != width:
-        raise InputError(
-            f"The image encoder gives an embedding of {projection.out_features} channels, this Animate Anyone model reads {width}; load "
-            "CLIP ViT-L/14 (that of sd-image-variations) with Load CLIP Vision."
-        )
-
-
-def is_trained(layer: torch.nn.Linear) -> bool:
-    """Whether each row of its matrix is of a size that training gives, and no memory that nothing was written to."""
-    if layer.weight.shape != (layer.out_features, layer.in_features):  # with dynamic VRAM, ComfyUI's zeros have the two sides swapped
-        return False
-    sizes = layer.weight.detach().float().square().mean(dim=1).sqrt()
-    return bool(((sizes >= SMALLEST_ROW) & (sizes <= LARGEST_ROW)).all())  # false for NaN

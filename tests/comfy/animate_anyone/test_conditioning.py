@@ -1,13 +1,17 @@
 """From pictures to conditioning with ComfyUI's own encoders, what is refused, and what the MODEL carries."""
 
+from pathlib import Path
+
 import comfy.clip_vision
 import comfy.sample
 import comfy.sd
+import folder_paths
 import pytest
 import torch
 from cinemo_pack.cinemo_core import included
 from cinemo_pack.cinemo_core.comfyui.animate_anyone.conditioning import FIGURE_KEY
-from cinemo_pack.cinemo_core.comfyui.animate_anyone.encode import FigureSize, condition_figure, is_trained
+from cinemo_pack.cinemo_core.comfyui.animate_anyone.encode import FigureSize, condition_figure
+from cinemo_pack.cinemo_core.comfyui.animate_anyone.encoder import check_encoder_file, is_trained
 from cinemo_pack.cinemo_core.comfyui.animate_anyone.model import AnimateAnyoneModel
 from cinemo_pack.cinemo_core.comfyui.animate_anyone.reference import reference_of
 from cinemo_pack.cinemo_core.comfyui.animate_anyone.windows import Windows, set_windows
@@ -21,6 +25,7 @@ from cinemo_pack.tests.comfy.families import animate_anyone as small
 from cinemo_pack.tests.drawn import draw
 from cinemo_pack.tests.workflows.animate_anyone_files import encoder_shapes, encoder_tensor
 from comfy.ops import disable_weight_init
+from comfy_execution.graph import DynamicPrompt
 from safetensors.torch import save_file
 
 FRAMES = 3
@@ -200,6 +205,34 @@ def test_an_encoder_whose_file_lacks_the_projection_is_refused_before_it_runs(mo
         weight.copy_(left.expand_as(weight))
         with pytest.raises(InputError, match=NO_PROJECTION):
             condition(model, encoder, vae)
+
+
+class Hidden:
+    """What ComfyUI gives a node of the graph that it is in."""
+
+    unique_id = "10"
+
+    def __init__(self, loader: dict):
+        self.dynprompt = DynamicPrompt({"10": {"inputs": {"clip_vision": ["4", 0]}}, "4": loader})
+
+
+def test_the_file_of_load_clip_vision_is_asked(encoder_files, monkeypatch):
+    """Whatever was in the layer's memory; an encoder of another node, and a file that ComfyUI alone reads, go by their numbers."""
+    folder = Path(encoder_files["whole"]).parent
+    save_file({"visual.proj": torch.zeros(1)}, folder / "openai.safetensors")
+    (folder / "odd.bin").write_bytes(b"what nobody reads")
+    monkeypatch.setitem(folder_paths.folder_names_and_paths, "clip_vision", ([str(folder)], {".bin", ".safetensors"}))
+    with pytest.raises(InputError, match="The file without.bin of the image encoder has no visual projection; load CLIP ViT-L/14 with it"):
+        check_encoder_file(Hidden(loader={"class_type": "CLIPVisionLoader", "inputs": {"clip_name": "without.bin"}}))
+    for kind, name in (
+        ("CLIPVisionLoader", "whole.bin"),
+        ("CLIPVisionLoader", "openai.safetensors"),
+        ("CLIPVisionLoader", "odd.bin"),
+        ("CLIPVisionLoader", ["7", 0]),
+        ("unCLIPCheckpointLoader", "without.bin"),
+    ):
+        check_encoder_file(Hidden(loader={"class_type": kind, "inputs": {"clip_name": name}}))
+    check_encoder_file(None)
 
 
 @torch.inference_mode()
