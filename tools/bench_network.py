@@ -1,4 +1,4 @@
-"""The measurements of `bench` that evaluate full-size networks, random, on 16 frames of 20x32; each prints one line of JSON."""
+"""The measurements of `bench` that evaluate full-size networks, random, on 16 frames of 20x32 latents; each prints one line of JSON."""
 
 import argparse
 import json
@@ -18,6 +18,7 @@ parser.add_argument("what", choices=("time", "memory", "profile", "sampling", "a
 parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
 parser.add_argument("--network", choices=(*STOCK, *STOCK.values()), default="cinemo")
 parser.add_argument("--rounds", type=int, default=3)
+parser.add_argument("--size", type=int, nargs=3, metavar=("FRAMES", "HEIGHT", "WIDTH"), help="another clip, in latents")
 options = parser.parse_args()
 if options.device == "cpu":
     choose_cpu()  # before anything of ComfyUI that chooses a device
@@ -41,6 +42,8 @@ from cinemo_core.comfyui.dynamicrafter.model import DynamiCrafterNetwork
 from .bench_parts import FRAMES, HEIGHT, WARM_UP, WIDTH, Run, banked, fill, seconds, seeded, synchronise
 from .bench_sizes import ANIMATE_ANYONE, CINEMO, DYNAMICRAFTER
 
+if options.size:
+    FRAMES, HEIGHT, WIDTH = options.size
 OURS = {
     "cinemo": (CinemoNetwork, CINEMO),
     "dynamicrafter": (DynamiCrafterNetwork, DYNAMICRAFTER),
@@ -78,7 +81,7 @@ def make(name: str) -> Run:
     if family == "cinemo":
         return lambda: ours(x, timesteps, text, transformer_options={}, z0=x[:1], motion_ids=number)
     if family == "animate_anyone":
-        poses, bank = [random(FRAMES, 3, 8 * HEIGHT, 8 * WIDTH)], [random(1, *size) for size in banked(config)]
+        poses, bank = [random(FRAMES, 3, 8 * HEIGHT, 8 * WIDTH)], [random(1, *size) for size in banked(config, HEIGHT * WIDTH)]
         return lambda: ours(x, timesteps, text[:, :1], transformer_options={}, poses=poses, bank=bank)
     with_image, image = torch.cat([x, random(*x.shape)], dim=1), random(FRAMES, IMAGE_TOKENS, config.context_dim)
     return lambda: ours(with_image, timesteps, text, transformer_options={}, image_tokens=image, fs=number)

@@ -29,9 +29,9 @@ def fill(network: torch.nn.Module) -> torch.nn.Module:
     return network.eval()
 
 
-def banked(config: UNetConfig) -> list[tuple[int, int]]:
-    """Tokens and channels of the bank of a picture of the clip's size, in the order of the blocks that attend to it."""
-    sizes = [(HEIGHT * WIDTH >> 2 * level, width) for level, width in enumerate(config.widths)]
+def banked(config: UNetConfig, places: int = HEIGHT * WIDTH) -> list[tuple[int, int]]:
+    """Tokens and channels of the bank of a picture of so many latents, in the order of the blocks that attend to it."""
+    sizes = [(places >> 2 * level, channels) for level, channels in enumerate(config.widths)]
     encoder = [size for size, count in zip(sizes, config.num_res_blocks, strict=True) for _ in range(count)]
     decoder = [size for size, count in zip(reversed(sizes), reversed(config.num_res_blocks), strict=True) for _ in range(count + 1)]
     attending = [size for size, depth in zip(encoder, config.transformer_depth, strict=True) if depth]

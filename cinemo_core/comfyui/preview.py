@@ -11,6 +11,7 @@ import math
 from contextlib import contextmanager
 
 import comfy.latent_formats
+import comfy.patcher_extension
 import comfy_execution.progress
 import comfy_execution.utils
 import latent_preview
@@ -22,6 +23,7 @@ from ..models.sd_unet.blocks import ResBlock
 from .progress import StepProgress
 
 CLIP_PREVIEW = "cinemo.clip_preview"  # the message's name, as web/animated_preview.js knows it
+SHOWN = "cinemo_shown"  # name of a MODEL's wrapper
 JPEG_QUALITY = 90
 
 
@@ -43,20 +45,57 @@ def moving_preview(model, steps: int, part: tuple[int, int] = (0, 1)):
     `part` (i, n): this is run i of n equal ones that share a progress bar. Within the `with` block the bar moves with the network's blocks.
     """
     index, parts = part
-    blocks = [module for module in model.model.diffusion_model.modules() if isinstance(module, ResBlock)]
-    progress = StepProgress(blocks, steps, part)
     callback = latent_preview.prepare_callback(model, parts * steps)
-    previewer = linear_previewer(model)
 
     def show(step, x0, x, total_steps):
         frame = 1 + step % (x0.shape[0] - 1)
         callback(index * total_steps + step, x0[frame : frame + 1], x, parts * total_steps)
-        progress.on_step(index * total_steps + step)
+
+    with followed(model, show, StepProgress(resblocks(model), steps, part), index * steps) as show_all:
+        yield show_all
+
+
+def show_in_any_sampler(model):
+    """A copy of the MODEL that moves the bar within a step and sends its frames in a sheet, whatever node samples with it."""
+    model = model.clone()
+    kind = comfy.patcher_extension.WrappersMP.SAMPLER_SAMPLE
+    model.remove_wrappers_with_key(kind, SHOWN)
+    model.add_wrapper_with_key(kind, SHOWN, _show_run)
+    return model
+
+
+def _show_run(executor, guider, sigmas, extra_args, callback, noise, *args):
+    """A wrapper of ComfyUI's around a sampler's run. The first step is taken for an evaluation for each window and conditioning."""
+    model, options = guider.model_patcher, extra_args["model_options"]
+    handler = options.get("context_handler")
+    windows = 1 if handler is None else len(handler.get_context_windows(model.model, noise, options))
+    conditionings = sum(len(conditioning) for conditioning in guider.conds.values())
+    progress = StepProgress(resblocks(model), len(sigmas) - 1, evaluations=windows * conditionings)
+    with followed(model, callback, progress) as show:
+        return executor(guider, sigmas, extra_args, show, noise, *args)
+
+
+@contextmanager
+def followed(model, callback, progress: StepProgress, first: int = 0):
+    """A sampler's step callback with `progress` and a sheet of all frames; within the `with` block the bar moves with the network's blocks.
+
+    first: number of the run's first step on the bar.
+    """
+    previewer = linear_previewer(model)
+
+    def show(step, x0, x, total_steps):
+        if callback is not None:
+            callback(step, x0, x, total_steps)
+        progress.on_step(first + step)
         if previewer is not None:
             send_sheet(previewer, x0)
 
     with progress.watch():
         yield show
+
+
+def resblocks(model) -> list[ResBlock]:
+    return [module for module in model.model.diffusion_model.modules() if isinstance(module, ResBlock)]
 
 
 def linear_previewer(model) -> latent_preview.LatentPreviewer | None:

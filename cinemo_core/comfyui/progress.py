@@ -31,17 +31,17 @@ def watched(blocks: Sequence[torch.nn.Module], see: Callable[[torch.Tensor], Non
 class StepProgress:
     """A bar of `parts` runs of `steps` steps each, of which this is run `part`, that also moves within a step.
 
-    How many blocks a step runs, in how many evaluations and windows, shows in the step before; the first is taken for one evaluation.
+    How many blocks a step runs, in how many evaluations and windows, shows in the step before; the first is taken for `evaluations`.
     """
 
-    def __init__(self, blocks: Sequence[torch.nn.Module], steps: int, part: tuple[int, int]):
+    def __init__(self, blocks: Sequence[torch.nn.Module], steps: int, part: tuple[int, int] = (0, 1), evaluations: int = 1):
         index, parts = part
         self.blocks = blocks
         self.bar = comfy.utils.ProgressBar(parts * steps)
         self.total = parts * steps
         self.step = index * steps
         self.seen = 0
-        self.expected = len(blocks)
+        self.expected = len(blocks) * evaluations
 
     def watch(self):
         return watched(self.blocks, self.on_block)

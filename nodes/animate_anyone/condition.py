@@ -3,6 +3,7 @@
 from comfy_api.latest import io
 
 from ...cinemo_core.comfyui.animate_anyone.encode import FigureSize, condition_figure
+from ...cinemo_core.comfyui.animate_anyone.encoder import check_encoder_file
 from ...cinemo_core.comfyui.animate_anyone.pictures import RESIZES, STRETCH
 from .. import inputs
 from . import inputs as own
@@ -52,10 +53,12 @@ class CinemoAnimateAnyoneConditioning(io.ComfyNode):
                 io.Conditioning.Output(display_name="negative", tooltip="The poses without the character, which guidance leads away from."),
                 io.Latent.Output(display_name="latent", tooltip="An empty clip of this size, a frame for each pose, for the sampler."),
             ],
+            hidden=[io.Hidden.unique_id, io.Hidden.dynprompt],
         )
 
     @classmethod
     def execute(cls, model, clip_vision, vae, image, poses, width, height, resize, second_poses=None) -> io.NodeOutput:
+        check_encoder_file(cls.hidden)
         clips, size = [poses] if second_poses is None else [poses, second_poses], FigureSize(width, height, resize)
         positive, negative, samples = condition_figure(model, clip_vision, vae, image, clips, size)
         return io.NodeOutput(positive, negative, {"samples": samples})

@@ -193,6 +193,17 @@ def test_all_frames_play_while_the_clip_is_sampled(page, tmp_path, modern):
     assert page.evaluate("() => seen.previews.length") == played, "frames play on after the run"
 
 
+def test_all_frames_of_the_stock_sampler_in_windows_are_sent(page, server, animate_anyone_files):
+    page.evaluate(LOAD, read_workflow("animate_anyone_long_clip"))
+    page.evaluate(SET_WIDGETS, TINY)
+    page.evaluate(WATCH)
+    run = press_run(page, server)
+    assert run["status"]["status_str"] == "success", run["status"]["messages"]
+    page.wait_for_function("() => seen.over")
+    sheets = page.evaluate("() => seen.sheets.map(sheet => [sheet.frames, sheet.columns])")
+    assert sheets == [[TINY["Part of the video"]["length"], 2]] * TINY["KSampler"]["steps"]
+
+
 @pytest.mark.parametrize(("why", "cfg"), [("setting", 2.0), ("less motion", 3.0), ("no extension", 4.0)])
 def test_the_plain_preview_stays_where_the_frames_do_not_play(page, server, why, cfg):
     if why == "setting":

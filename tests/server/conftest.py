@@ -8,6 +8,8 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from cinemo_pack.tests.workflows.animate_anyone_files import write_animate_anyone_files
+from cinemo_pack.tests.workflows.pose_files import write_pose_files
 from cinemo_pack.tests.workflows.small import FRAMES, HEIGHT, SECOND, WIDTH
 from cinemo_pack.tools.client import Client, Workflow
 from cinemo_pack.tools.environment import current_comfyui
@@ -57,6 +59,13 @@ def picture(server: Server) -> np.ndarray:
     Image.fromarray(pixels).save(server.base / "input" / "picture.png")
     Image.fromarray(255 - pixels[::-1]).save(server.base / "input" / "last.png")
     return pixels
+
+
+@pytest.fixture(scope="session")
+def animate_anyone_files(server: Server) -> None:
+    """The files that its workflows name, of small width, and poses."""
+    write_animate_anyone_files(server.base / "models")
+    write_pose_files(server.base / "input")
 
 
 @pytest.fixture(scope="session")

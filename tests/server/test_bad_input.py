@@ -3,7 +3,10 @@
 import shutil
 
 import pytest
+import torch
 from cinemo_pack.cinemo_core.included import FOLDER
+from cinemo_pack.tests.workflows.animate_anyone_files import encoder_shapes, encoder_tensor
+from cinemo_pack.tests.workflows.small import shrink
 from cinemo_pack.tools.client import WorkflowError
 
 LOADER, CONDITIONING, NOISE, SAMPLER, DECODE = "1", "5", "6", "7", "8"
@@ -114,3 +117,15 @@ def test_an_empty_folder_is_not_offered(client, graph, server):
         expect(client, graph, "CinemoBundleLoader.*(holds no weights|not in list)")
     finally:
         shutil.rmtree(folder)
+
+
+def test_an_image_encoder_without_its_projection(client, server, workflow, picture, animate_anyone_files):
+    """Load CLIP Vision loads it and only logs that; the conditioning finds the file through the graph."""
+    tensors = {name: encoder_tensor(name, shape) for name, shape in encoder_shapes().items() if name != "visual_projection.weight"}
+    torch.save(tensors, server.base / "models" / "clip_vision" / "without.bin")
+    graph = shrink(workflow("animate_anyone_character"), "image")
+    (encoder,) = (entry for entry in graph.values() if entry["class_type"] == "CLIPVisionLoader")
+    encoder["inputs"]["clip_name"] = "without.bin"
+    expect(
+        client, graph, "CinemoAnimateAnyoneConditioning failed: The file without.bin of the image encoder has no visual projection; load"
+    )

@@ -26,9 +26,8 @@ from cinemo_pack.tests.workflows import (
     to_prompt,
     widget_order,
 )
-from cinemo_pack.tests.workflows.animate_anyone_files import REFERENCE_LORA, write_animate_anyone_files
+from cinemo_pack.tests.workflows.animate_anyone_files import REFERENCE_LORA
 from cinemo_pack.tests.workflows.dynamicrafter_files import write_dynamicrafter_files
-from cinemo_pack.tests.workflows.pose_files import write_pose_files
 from cinemo_pack.tests.workflows.sd15_files import WIDE_BUNDLE, write_controlnet, write_lora, write_sd15_checkpoint, write_wide_bundle
 from cinemo_pack.tests.workflows.small import FRAMES, HEIGHT, SECOND, SEGMENTS, WIDTH, shrink
 from cinemo_pack.tests.workflows.stock_files import write_stock_files
@@ -143,13 +142,6 @@ def test_the_workflow_makes_a_video(client, workflow, name, decoder, picture, vi
     # A temporal decoder mixes neighbours into the first frame; the image decoder shows whether its latent is the picture's.
     if decoder == "image":
         assert abs(frames[0] - round_trip(client, graph, first_image(graph))).max() <= 1
-
-
-@pytest.fixture(scope="module")
-def animate_anyone_files(server: Server) -> None:
-    """The files that its workflows name, of small width, and poses."""
-    write_animate_anyone_files(server.base / "models")
-    write_pose_files(server.base / "input")
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,7 @@ from ...shapes import LATENT_CHANNELS, PIXELS_PER_LATENT, check_image, check_vid
 from ..description import check_model
 from ..pictures import encode_images
 from .conditioning import FigureCondition, attach_figure
+from .encoder import check_encoder
 from .model import AnimateAnyoneSupported
 from .pictures import RESIZES, STRETCH, clip_picture, pose_pictures, reference_picture
 from .reference import make_bank
@@ -76,22 +77,10 @@ def check_poses(poses: Sequence[torch.Tensor], guiders: int) -> int:
 
 
 def embed(clip_vision, image: torch.Tensor, width: int) -> torch.Tensor:
-    """The CLIP embedding of a picture, as the only token [1, 1, width]. Raises InputError for an encoder of another width."""
-    if clip_vision is None:
-        raise InputError("There is no image encoder; load CLIP ViT-L/14 with Load CLIP Vision.")
+    """The CLIP embedding of a picture, as the only token [1, 1, width]. Raises InputError for an encoder that does not fit."""
+    check_encoder(clip_vision, width)
     picture = clip_picture(image, clip_vision.image_size)
     embeds = clip_vision.encode_image(picture, crop=False)["image_embeds"]
-    if embeds is None or embeds.shape[-1] != width:
-        found = "no projected embedding" if embeds is None else f"an embedding of {embeds.shape[-1]} channels"
-        raise InputError(
-            f"The image encoder gives {found}, this Animate Anyone model reads {width}; load CLIP ViT-L/14 with its visual projection "
-            "(that of sd-image-variations) with Load CLIP Vision."
-        )
-    if not embeds.isfinite().all():
-        raise InputError("The image encoder gave NaN or infinite values for the picture; choose another file.")
-    if not embeds.any():
-        raise InputError(
-            "The image encoder gives an embedding of zeros: its file has no visual projection; load CLIP ViT-L/14 with it, such as that of "
-            "sd-image-variations, with Load CLIP Vision."
-        )
+    if not embeds.isfinite().all() or not embeds.any():
+        raise InputError("The image encoder gave zeros, NaN or infinite values for the picture; choose another file.")
     return embeds.reshape(1, 1, width)

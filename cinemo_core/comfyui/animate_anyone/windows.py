@@ -7,6 +7,7 @@ from comfy.context_windows import ContextFuseMethods, ContextSchedule, IndexList
 
 from ...models.animate_anyone.windows import check_windows, looped_windows, open_windows
 from ..description import check_model
+from ..preview import show_in_any_sampler
 from .model import AnimateAnyoneSupported
 
 OPEN, LOOP = "open", "loop"
@@ -26,6 +27,7 @@ class Windows:
 def set_windows(model, windows: Windows):
     """A copy of the MODEL that samples long clips in windows; a frame's prediction is the mean over its windows.
 
+    A step takes long there, so the progress bar moves within it, in any sampler.
     Raises InputError for windows that cannot be made or are longer than the model's table of positions.
     """
     check_model(model, AnimateAnyoneSupported)
@@ -36,7 +38,7 @@ def set_windows(model, windows: Windows):
             return looped_windows(frames, windows.length, windows.overlap, windows.stride)
         return open_windows(frames, windows.length, windows.overlap)
 
-    model = model.clone()
+    model = show_in_any_sampler(model)
     model.model_options["context_handler"] = IndexListContextHandler(
         context_schedule=ContextSchedule("animate_anyone", frames_of),
         fuse_method=comfy.context_windows.get_matching_fuse_method(ContextFuseMethods.FLAT),

@@ -1,13 +1,17 @@
 """From pictures to conditioning with ComfyUI's own encoders, what is refused, and what the MODEL carries."""
 
+from pathlib import Path
+
 import comfy.clip_vision
 import comfy.sample
 import comfy.sd
+import folder_paths
 import pytest
 import torch
 from cinemo_pack.cinemo_core import included
 from cinemo_pack.cinemo_core.comfyui.animate_anyone.conditioning import FIGURE_KEY
 from cinemo_pack.cinemo_core.comfyui.animate_anyone.encode import FigureSize, condition_figure
+from cinemo_pack.cinemo_core.comfyui.animate_anyone.encoder import check_encoder_file, is_trained
 from cinemo_pack.cinemo_core.comfyui.animate_anyone.model import AnimateAnyoneModel
 from cinemo_pack.cinemo_core.comfyui.animate_anyone.reference import reference_of
 from cinemo_pack.cinemo_core.comfyui.animate_anyone.windows import Windows, set_windows
@@ -19,6 +23,9 @@ from cinemo_pack.cinemo_core.models.animate_anyone.family import ANIMATE_ANYONE
 from cinemo_pack.cinemo_core.models.animate_anyone.keys import REFERENCE
 from cinemo_pack.tests.comfy.families import animate_anyone as small
 from cinemo_pack.tests.drawn import draw
+from cinemo_pack.tests.workflows.animate_anyone_files import encoder_shapes, encoder_tensor
+from comfy.ops import disable_weight_init
+from comfy_execution.graph import DynamicPrompt
 from safetensors.torch import save_file
 
 FRAMES = 3
@@ -161,19 +168,110 @@ def test_a_model_of_another_family_is_refused(clip_vision, vae, drawn):
         set_windows(other, Windows())
 
 
-def test_an_encoder_whose_file_lacked_the_projection_is_refused(model, vae):
-    """ComfyUI loads such a file with a warning, and leaves the memory of that layer as it was, mostly zeros."""
+NO_PROJECTION = "The file of the image encoder has no visual projection; load CLIP ViT-L/14 with it, such as"
+
+
+def condition(model, encoder, vae) -> None:
+    condition_figure(model, encoder, vae, picture(), [picture(FRAMES)], SIZE)
+
+
+@pytest.fixture(scope="module")
+def encoder_files(tmp_path_factory) -> dict[str, str]:
+    """CLIP ViT-L/14 as ComfyUI's loader knows it, at its real sizes: whole, and without its projection."""
+    folder = tmp_path_factory.mktemp("encoders")
+    tensors = {name: encoder_tensor(name, shape) for name, shape in encoder_shapes().items()}
+    torch.save(tensors, folder / "whole.bin")
+    torch.save({name: tensor for name, tensor in tensors.items() if name != "visual_projection.weight"}, folder / "without.bin")
+    return {path.stem: str(path) for path in folder.iterdir()}
+
+
+@torch.inference_mode()
+def test_an_encoder_whose_file_lacks_the_projection_is_refused_before_it_runs(model, vae, encoder_files, monkeypatch, caplog):
+    """As ComfyUI loads it, with a warning; torch marks the memory that nothing is written to, which else is what it was before."""
+    monkeypatch.setattr(torch.utils.deterministic, "fill_uninitialized_memory", True)
+    torch.use_deterministic_algorithms(True)
+    try:
+        encoder = comfy.clip_vision.load(encoder_files["without"])
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert "missing clip vision: ['visual_projection.weight']" in caplog.text
+    monkeypatch.setattr(encoder, "encode_image", None)
+    weight = encoder.model.visual_projection.weight
+    assert weight.isnan().all()
+    with pytest.raises(InputError, match=NO_PROJECTION):
+        condition(model, encoder, vae)
+    # What a process had in that memory: nothing, halves of another file, a part of each.
+    for left in (torch.zeros(()), torch.tensor(1e-10), torch.tensor(1e20), torch.cat([torch.full((700, 1), 0.03), torch.zeros(68, 1)])):
+        weight.copy_(left.expand_as(weight))
+        with pytest.raises(InputError, match=NO_PROJECTION):
+            condition(model, encoder, vae)
+
+
+class Hidden:
+    """What ComfyUI gives a node of the graph that it is in."""
+
+    unique_id = "10"
+
+    def __init__(self, loader: dict):
+        self.dynprompt = DynamicPrompt({"10": {"inputs": {"clip_vision": ["4", 0]}}, "4": loader})
+
+
+def test_the_file_of_load_clip_vision_is_asked(encoder_files, monkeypatch):
+    """Whatever was in the layer's memory; an encoder of another node, and a file that ComfyUI alone reads, go by their numbers."""
+    folder = Path(encoder_files["whole"]).parent
+    save_file({"visual.proj": torch.zeros(1)}, folder / "openai.safetensors")
+    (folder / "odd.bin").write_bytes(b"what nobody reads")
+    monkeypatch.setitem(folder_paths.folder_names_and_paths, "clip_vision", ([str(folder)], {".bin", ".safetensors"}))
+    with pytest.raises(InputError, match="The file without.bin of the image encoder has no visual projection; load CLIP ViT-L/14 with it"):
+        check_encoder_file(Hidden(loader={"class_type": "CLIPVisionLoader", "inputs": {"clip_name": "without.bin"}}))
+    for kind, name in (
+        ("CLIPVisionLoader", "whole.bin"),
+        ("CLIPVisionLoader", "openai.safetensors"),
+        ("CLIPVisionLoader", "odd.bin"),
+        ("CLIPVisionLoader", ["7", 0]),
+        ("unCLIPCheckpointLoader", "without.bin"),
+    ):
+        check_encoder_file(Hidden(loader={"class_type": kind, "inputs": {"clip_name": name}}))
+    check_encoder_file(None)
+
+
+@torch.inference_mode()
+def test_the_whole_file_is_of_another_width_here(model, vae, encoder_files, monkeypatch):
+    encoder = comfy.clip_vision.load(encoder_files["whole"])
+    monkeypatch.setattr(encoder, "encode_image", None)
+    with pytest.raises(InputError, match="gives an embedding of 768 channels, this Animate Anyone model reads 24; load CLIP ViT-L/14"):
+        condition(model, encoder, vae)
+
+
+@torch.inference_mode()
+def test_a_projection_that_dynamic_loading_left_out_is_refused(model, vae):
+    """ComfyUI's zeros then have the sides swapped, and its matrix product would fail in words about shapes."""
     encoder = tower(small.CONFIG.context_dim)
-    encoder.model.visual_projection.weight.data.zero_()
-    with torch.inference_mode(), pytest.raises(InputError, match="gives an embedding of zeros: its file has no visual projection; load"):
-        condition_figure(model, encoder, vae, picture(), [picture(FRAMES)], SIZE)
+    layer = encoder.model.visual_projection
+    layer.weight = None
+    disable_weight_init._lazy_load_from_state_dict(layer, {}, "", {}, [], [], (layer.in_features, layer.out_features))
+    with pytest.raises(InputError, match=NO_PROJECTION):
+        condition(model, encoder, vae)
 
 
-def test_an_encoder_without_projection_is_refused(model, vae):
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float8_e4m3fn])
+def test_a_projection_in_few_bits_is_one(dtype):
+    assert is_trained(tower(small.CONFIG.context_dim).model.visual_projection.to(dtype))
+
+
+def test_an_encoder_of_a_kind_without_projection_is_refused(model, vae):
     encoder = comfy.clip_vision.ClipVisionModel(TOWER)
     encoder.load_sd({name: draw(name, tuple(tensor.shape)) for name, tensor in encoder.get_sd().items()})
-    with torch.inference_mode(), pytest.raises(InputError, match="gives an embedding of 32 channels, this Animate Anyone model reads 24"):
-        condition_figure(model, encoder, vae, picture(), [picture(FRAMES)], SIZE)
+    with torch.inference_mode(), pytest.raises(InputError, match=NO_PROJECTION):
+        condition(model, encoder, vae)
+
+
+def test_an_encoder_that_gives_no_numbers_is_refused(model, vae):
+    for value in (float("nan"), float("inf")):
+        encoder = tower(small.CONFIG.context_dim)
+        encoder.model.vision_model.post_layernorm.bias.data[0] = value
+        with torch.inference_mode(), pytest.raises(InputError, match="gave zeros, NaN or infinite values for the picture; choose another"):
+            condition(model, encoder, vae)
 
 
 @torch.inference_mode()

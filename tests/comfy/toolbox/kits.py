@@ -23,6 +23,8 @@ from cinemo_pack.cinemo_core.comfyui.dynamicrafter import sampling as dynamicraf
 from cinemo_pack.cinemo_core.comfyui.dynamicrafter.conditioning import IMAGE_KEY, ImageCondition
 from cinemo_pack.cinemo_core.comfyui.dynamicrafter.guidance import Guidance
 from cinemo_pack.cinemo_core.comfyui.families import DESCRIPTIONS
+from cinemo_pack.cinemo_core.models.animate_anyone.config import AnimateAnyoneConfig
+from cinemo_pack.cinemo_core.models.dynamicrafter.config import DynamiCrafterConfig
 from cinemo_pack.cinemo_core.models.sd_unet.config import UNetConfig
 from cinemo_pack.tests.comfy.toolbox.files import (
     REAL_WIDTH,
@@ -36,9 +38,7 @@ from cinemo_pack.tests.comfy.toolbox.files import (
 FRAMES, HEIGHT, WIDTH = 5, 8, 8
 SCALE = comfy.latent_formats.SD15().scale_factor
 TOWER_TOKENS = 10
-# Animate Anyone's blocks with self-attention, and the level that each is on: its reference picture is of 6x8 latents, whatever the clip is.
-BANKED = {("input", 1): 0, ("input", 3): 1, ("middle", 0): 2, ("output", 2): 1, ("output", 3): 1, ("output", 4): 0, ("output", 5): 0}
-BANK_TOKENS = 48
+BANK_TOKENS = 48  # of Animate Anyone's reference picture at the first level, 6x8 latents whatever the clip is
 PUBLISHED = "the published code's"  # instead of a name of schedulers
 
 
@@ -47,10 +47,10 @@ class Kit:
     """The tools of one family.
 
     config, real_width: a small network, and one whose first level is as wide as SD's. own_layers: of the small one, what SD lacks.
-    options: what its conditioner adds to a conditioning, from the unscaled latent of an image [1, 4, h, w], the number of frames and
-    a motion number. motions: two such numbers. sample: with the family's own sampler, from model, clip, LATENT, steps and a name of
-    schedulers. pins_image: frame 0 is the image itself, whatever a node does to the prediction. rounding: bound of the relative error that
-    rounding of weights makes in a few steps.
+    options: what its conditioner adds to a conditioning for a network of these sizes, from the unscaled latent of an image [1, 4, h, w],
+    the number of frames and a motion number. motions: two such numbers. sample: with the family's own sampler, from model, clip, LATENT,
+    steps and a name of schedulers. pins_image: frame 0 is the image itself, whatever a node does to the prediction. rounding: bound of the
+    relative error that rounding of weights makes in a few steps.
     without: what the negative has of the positive's options.
     stock, settings: ComfyUI's description of the SD that the family grew out of, and what it takes besides sizes.
     """
@@ -58,7 +58,7 @@ class Kit:
     config: UNetConfig
     real_width: UNetConfig
     own_layers: tuple[str, ...]
-    options: Callable[[torch.Tensor, int, float], dict]
+    options: Callable[[Any, torch.Tensor, int, float], dict]
     motions: tuple[float, float]
     sample: Callable[[Any, "Clip", dict, int, str], torch.Tensor]
     schedulers: tuple[str, ...]
@@ -106,18 +106,20 @@ class Clip:
 
 
 def make_clip(
-    frames: int = FRAMES, height: int = HEIGHT, width: int = WIDTH, text_width: int | None = None, kit: Kit | None = None
+    frames: int = FRAMES, height: int = HEIGHT, width: int = WIDTH, kit: Kit | None = None, config: UNetConfig | None = None
 ) -> Clip:
+    """For a network of the kit, the small one if no `config` is given."""
     kit = kit or CINEMO
+    config = config or kit.config
     generator = torch.Generator().manual_seed(3)
     z0 = torch.randn(1, 4, height, width, generator=generator)
-    text, negative_text = torch.randn(2, 1, 9, text_width or kit.config.context_dim, generator=generator)
+    text, negative_text = torch.randn(2, 1, 9, config.context_dim, generator=generator)
     unscaled = z0 / SCALE
-    options = kit.options(unscaled, frames, kit.motions[0])
+    options = kit.options(config, unscaled, frames, kit.motions[0])
     return Clip(kit, z0, unscaled.repeat(frames, 1, 1, 1), [[text, options]], [[negative_text, kit.without(options)]])
 
 
-def cinemo_options(image: torch.Tensor, frames: int, motion: float) -> dict:
+def cinemo_options(config: Any, image: torch.Tensor, frames: int, motion: float) -> dict:
     return {CLIP_KEY: ClipCondition(image, motion, frames)}
 
 
@@ -126,8 +128,8 @@ def cinemo_sample(model, clip: Clip, latent: dict, steps: int, scheduler: str) -
     return cinemo.sample_clip(model, clip.positive, clip.negative, latent, sampling)[0]["samples"]
 
 
-def dynamicrafter_options(image: torch.Tensor, frames: int, motion: float) -> dict:
-    tower = torch.randn(1, TOWER_TOKENS, SMALL_DYNAMICRAFTER.projector.image_dim, generator=torch.Generator().manual_seed(4))
+def dynamicrafter_options(config: DynamiCrafterConfig, image: torch.Tensor, frames: int, motion: float) -> dict:
+    tower = torch.randn(1, TOWER_TOKENS, config.projector.image_dim, generator=torch.Generator().manual_seed(4))
     return {IMAGE_KEY: ImageCondition(image.repeat(frames, 1, 1, 1), tower, int(motion))}
 
 
@@ -136,17 +138,26 @@ def dynamicrafter_sample(model, clip: Clip, latent: dict, steps: int, scheduler:
     return dynamicrafter.sample_clip(model, clip.positive, clip.negative, latent, sampling)["samples"]
 
 
-def animate_anyone_options(image: torch.Tensor, frames: int, motion: float) -> dict:
+def animate_anyone_options(config: AnimateAnyoneConfig, image: torch.Tensor, frames: int, motion: float) -> dict:
     """Poses that go with the image, so that a part of it has that part of them, and a bank; another motion is one of another character."""
     generator = torch.Generator().manual_seed(int(motion))
     shades = torch.rand(frames, 3, 1, 1, generator=generator) * motion
     poses = (torch.sigmoid(image[:, :3] * SCALE + shades) * 255).to(torch.uint8)
     poses = poses.repeat_interleave(8, dim=-1).repeat_interleave(8, dim=-2)
     bank = {
-        block: torch.randn(1, BANK_TOKENS >> 2 * level, SMALL_ANIMATE_ANYONE.widths[level], generator=generator)
-        for block, level in BANKED.items()
+        block: torch.randn(1, BANK_TOKENS >> 2 * level, config.widths[level], generator=generator)
+        for block, level in zip(config.attending_blocks, attending_levels(config), strict=True)
     }
     return {FIGURE_KEY: FigureCondition(poses[None], bank)}
+
+
+def attending_levels(config: AnimateAnyoneConfig) -> list[int]:
+    """The level of the UNet that each of its attending blocks is on."""
+    encoder = [level for level, count in enumerate(config.num_res_blocks) for _ in range(count)]
+    decoder = [level for level, count in reversed(list(enumerate(config.num_res_blocks))) for _ in range(count + 1)]
+    levels = [level for level, depth in zip(encoder, config.transformer_depth, strict=True) if depth]
+    levels += [len(config.widths) - 1] * config.transformer_depth_middle
+    return levels + [level for level, depth in zip(decoder, reversed(config.transformer_depth_output), strict=True) if depth]
 
 
 def without_bank(options: dict) -> dict:
@@ -219,5 +230,5 @@ ANIMATE_ANYONE = Kit(
 )
 KITS = {kit.config.family: kit for kit in (CINEMO, DYNAMICRAFTER, ANIMATE_ANYONE)}
 every_family = pytest.mark.parametrize("kit", KITS.values(), ids=KITS, indirect=True)
-# For what Animate Anyone does otherwise: keys of a bank, one embedding in place of a prompt, no KSampler that puts frames back.
+# For what Animate Anyone does otherwise; each of these tests says what.
 cinemo_and_dynamicrafter = pytest.mark.parametrize("kit", [CINEMO, DYNAMICRAFTER], ids=["Cinemo", "DynamiCrafter"], indirect=True)

@@ -1,6 +1,9 @@
 """The same toolbox around Animate Anyone: the reference bank, the poses and the nodes of others act together."""
 
+from dataclasses import replace
+
 import comfy.model_management
+import comfy.utils
 import pytest
 import torch
 from cinemo_pack.cinemo_core.comfyui.animate_anyone.conditioning import FIGURE_KEY, FigureCondition, attach_figure
@@ -8,13 +11,14 @@ from cinemo_pack.cinemo_core.comfyui.animate_anyone.reference import make_bank
 from cinemo_pack.cinemo_core.comfyui.animate_anyone.windows import Windows, set_windows
 from cinemo_pack.cinemo_core.comfyui.loading import load_unet
 from cinemo_pack.cinemo_core.models.animate_anyone.family import ANIMATE_ANYONE
-from cinemo_pack.tests.comfy.toolbox.files import LAYERS, SMALL, SMALL_ANIMATE_ANYONE, controlnet_weights, draw_lora, kohya
+from cinemo_pack.tests.comfy.toolbox.files import LAYERS, SMALL, SMALL_ANIMATE_ANYONE, controlnet_weights, draw_lora, kohya, weights_of
 from cinemo_pack.tests.drawn import draw
+from comfy.ldm.modules.attention import attention_pytorch
 from safetensors.torch import save_file
 
 from .conftest import evaluate, node, per_frame, relative, sample, watch_attention
 from .kits import ANIMATE_ANYONE as KIT
-from .kits import CINEMO, FRAMES, HEIGHT, SCALE, WIDTH, Clip
+from .kits import CINEMO, FRAMES, HEIGHT, SCALE, WIDTH, Clip, make_clip
 from .test_attention_patches import image_tokens, with_image_prompt
 from .test_controlnet import build_controlnet, controlled, hints
 
@@ -218,3 +222,29 @@ def test_windows_of_animate_anyone_are_comfyuis(model):
         causal_window_fix=False,
     )
     assert relative(sample(ours, long), sample(stock, long)) <= 1e-5
+
+
+def test_a_compiled_model_in_windows(tmp_path, monkeypatch):
+    """The same frames, without another compilation for a second run; the bar moves once a step, since blocks are not watched."""
+    seen = []
+    monkeypatch.setattr(comfy.utils, "PROGRESS_THROTTLE_MIN_INTERVAL", 0)
+    monkeypatch.setattr(comfy.utils, "PROGRESS_BAR_HOOK", lambda value, total, preview, **kwargs: seen.append(value))
+    one_level = replace(CONFIG, channel_mult=(1,), num_res_blocks=(1,), transformer_depth=(1,), transformer_depth_output=(1, 1))
+    config = replace(one_level, transformer_depth_middle=0)
+    save_file(weights_of(config), tmp_path / "unet.safetensors")
+    with torch.inference_mode():
+        model = set_windows(load_unet(str(tmp_path / "unet.safetensors"), "fp32"), Windows(5, 1))
+        options = model.model_options["transformer_options"]
+        options["optimized_attention_override"] = lambda _, *args, **kwargs: attention_pytorch(*args, **kwargs)
+        clip = make_clip(13, kit=KIT, config=config)
+        plain = sample(model, clip)
+        compiled = node("TorchCompileModel", model=model, backend="eager")
+        runs = []
+        for _ in range(2):
+            seen.clear()
+            assert relative(sample(compiled, clip), plain) <= 1e-5
+            runs.append(torch._dynamo.utils.counters["frames"]["ok"])
+        assert seen and all(value % 1 == 0 for value in seen)
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+    assert runs[0] == runs[1] > 0

@@ -19,7 +19,7 @@ from cinemo_pack.tests.drawn import draw
 from safetensors.torch import save_file
 
 from .conftest import evaluate, node, noise_of, per_frame, relative
-from .kits import CINEMO, DYNAMICRAFTER, FRAMES, HEIGHT, SCALE, WIDTH, Kit, cinemo_and_dynamicrafter, every_family, make_clip
+from .kits import ANIMATE_ANYONE, CINEMO, DYNAMICRAFTER, FRAMES, HEIGHT, SCALE, WIDTH, Kit, every_family, make_clip
 
 CinemoCheckpoint = stock_description(CinemoSupported)
 
@@ -104,7 +104,7 @@ def test_timestep_range(model, clip, controlnet):
     assert relative(evaluate(model, second_half, late), evaluate(model, clip, late)) > 0.01
 
 
-@cinemo_and_dynamicrafter
+@every_family
 def test_the_controlnet_sees_noisy_frames_and_a_text_for_each(model, clip, controlnet, network):
     """What it would see of an image batch: z0 plus noise in every frame, scaled as the UNet's input is; both prompts."""
     seen = []
@@ -114,9 +114,9 @@ def test_the_controlnet_sees_noisy_frames_and_a_text_for_each(model, clip, contr
     handle.remove()
     frames = clip.samples * SCALE + sigma * noise_of(clip)
     frames = model.get_model_object("model_sampling").calculate_input(torch.tensor([sigma]), frames)
-    assert len(seen) == 1
-    torch.testing.assert_close(seen[0]["x"], frames.repeat(2, 1, 1, 1), rtol=1e-5, atol=1e-5)
-    texts = seen[0]["context"].unflatten(0, (2, FRAMES))
+    assert len(seen) == (2 if clip.kit is ANIMATE_ANYONE else 1), "positive and negative go together, unless one of them has a bank"
+    torch.testing.assert_close(torch.cat([call["x"] for call in seen]), frames.repeat(2, 1, 1, 1), rtol=1e-5, atol=1e-5)
+    texts = torch.cat([call["context"] for call in seen]).unflatten(0, (2, FRAMES))
     prompts = {tuple(text[0, 0].tolist()) for text in texts}
     assert prompts == {tuple(c[0][0][0, 0].tolist()) for c in (clip.positive, clip.negative)}
     assert all(torch.equal(text, text[:1].expand_as(text)) for text in texts)
@@ -189,7 +189,7 @@ def test_in_context_windows(model, controlnet, kit):
     assert relative(evaluate(model, controlled(clip, controlnet, images)), one) <= 1e-5
 
 
-@cinemo_and_dynamicrafter  # the bank of Animate Anyone's kit is that of its own sizes
+@every_family
 def test_t2i_adapter(kit, tmp_path):
     """One hint or one per frame, alone and in windows, on a UNet with SD's twelve blocks, which its features are counted by."""
     config = replace(
@@ -205,7 +205,7 @@ def test_t2i_adapter(kit, tmp_path):
     adapter = comfy.controlnet.T2IAdapter(network.requires_grad_(False).eval(), network.input_channels, 8, "nearest-exact")
     with torch.inference_mode():
         model = load_unet(str(tmp_path / "unet.safetensors"), "fp32")
-        clip = make_clip(frames=7, kit=kit)
+        clip = make_clip(frames=7, kit=kit, config=config)
         images = hints(1).repeat(7, 1, 1, 1)
         for patched in (model, windowed(model, 4, 1)):
             base = evaluate(patched, clip, cfg=4.0)
@@ -217,7 +217,7 @@ def test_t2i_adapter(kit, tmp_path):
         assert moved.argmax() == 2
 
 
-@cinemo_and_dynamicrafter
+@every_family
 def test_a_file_through_the_stock_loader(folder, kit):
     """Real widths: the loader finds out by itself what the file is."""
     save_file(controlnet_weights(kit.real_width), folder / "edges.safetensors")
@@ -225,10 +225,10 @@ def test_a_file_through_the_stock_loader(folder, kit):
     with torch.inference_mode():
         model = load_unet(str(folder / "unet.safetensors"), "fp32")
         controlnet = node("ControlNetLoader", control_net_name="edges.safetensors")
-        clip = make_clip(frames=3, text_width=kit.real_width.context_dim, kit=kit)
+        clip = make_clip(frames=3, kit=kit, config=kit.real_width)
         base = evaluate(model, clip)
         found = evaluate(model, controlled(clip, controlnet, hints(3)))
-    assert (per_frame(found - base)[clip.moving] > clip.kit.bound(cinemo=0.1, dynamicrafter=0.05)).all()
+    assert (per_frame(found - base)[clip.moving] > clip.kit.bound(cinemo=0.1, dynamicrafter=0.05, animate_anyone=0.05)).all()
 
 
 def test_control_lora(model, clip, small_weights, folder):

@@ -142,7 +142,7 @@ def test_timestep_range(model, clip):
 @every_family
 def test_combine(model, clip):
     """Two prompts count half each; two clips with different motion likewise."""
-    slower = clip.kit.options(clip.samples[:1], FRAMES, clip.kit.motions[1])
+    slower = clip.kit.options(clip.kit.config, clip.samples[:1], FRAMES, clip.kit.motions[1])
     others = [prompt(clip, 20), [[clip.positive[0][0], slower]]]
     for other in others:
         both = node("ConditioningCombine", conditioning_1=clip.positive, conditioning_2=other)
@@ -183,7 +183,7 @@ def test_area(model, kit):
     found = evaluate(model, both)
     for text, columns in ((clip.positive, slice(0, WIDTH)), (other, slice(WIDTH, None))):
         samples = clip.samples[..., columns].contiguous()
-        alone = [[text[0][0], kit.options(samples[:1], FRAMES, kit.motions[0])]]
+        alone = [[text[0][0], kit.options(kit.config, samples[:1], FRAMES, kit.motions[0])]]
         half = Clip(kit, samples[:1] * SCALE, samples, alone, alone)
         expected = evaluate(model, half, noise=noise_of(clip)[..., columns])
         assert relative(found[..., columns], expected) <= 1e-5
@@ -219,7 +219,7 @@ def test_mask_per_frame(model, clip):
     assert relative(evaluate(model, clip.with_positive(both)), expected) <= 1e-5
 
 
-@cinemo_and_dynamicrafter
+@cinemo_and_dynamicrafter  # Animate Anyone reads one embedding of a picture, and refuses more
 def test_prompt_per_frame(model, clip):
     """A batch of F prompts: equal ones are one prompt; one that differs moves its own frame most."""
     text, options = clip.positive[0]
@@ -233,7 +233,7 @@ def test_prompt_per_frame(model, clip):
         assert moved.argmax() == frame and moved[frame] > 1.5 * moved.sort().values[-2]
 
 
-@cinemo_and_dynamicrafter
+@cinemo_and_dynamicrafter  # see the test before
 def test_another_number_of_prompts_is_refused(model, clip):
     text, options = clip.positive[0]
     expected = f"The conditioning holds 3 prompts for a clip of {FRAMES} frames; give one prompt, or one per frame."
@@ -263,12 +263,14 @@ def test_perp_neg(model, clip):
     clip.check_image(found)
 
 
-@cinemo_and_dynamicrafter
+@every_family
 def test_perp_neg_needs_a_clip_on_its_empty_prompt_too(model, clip):
     """Straight from CLIPTextEncode it is refused; ConditioningZeroOut of the negative, which keeps the clip, is enough."""
     parts = {"model": model, "positive": clip.positive, "negative": clip.negative, "cfg": CFG, "neg_scale": 1.0}
     bare = node("PerpNegGuider", empty_conditioning=[[prompt(clip, 20)[0][0], {}]], **parts)
     expected = f"pass positive and negative through {clip.kit.description.conditioner} before the sampler."
+    if clip.kit is ANIMATE_ANYONE:
+        expected = f"make positive and negative with {clip.kit.description.conditioner}."
     with pytest.raises(ConditioningError, match=expected):
         evaluate(model, clip, guider=bare)
     empty = node("ConditioningZeroOut", conditioning=clip.negative)

@@ -60,7 +60,7 @@ def test_first_and_last_frame(model, clip, run):
     assert (moved[1:-1] > clip.kit.bound(cinemo=1, dynamicrafter=0.02, animate_anyone=0.02)).all()
 
 
-@cinemo_and_dynamicrafter
+@cinemo_and_dynamicrafter  # Animate Anyone has no KSampler of its own, which would put frames back
 def test_the_residual_sampler_keeps_both_ends_to_rounding(model, clip):
     samples, mask = first_and_last(clip)
     out = ours(model, clip, masked(samples, mask))

@@ -16,7 +16,7 @@ from .kits import FRAMES, cinemo_and_dynamicrafter, every_family
 OUT_OF_MEMORY = torch.OutOfMemoryError("made up by a test")
 
 
-@cinemo_and_dynamicrafter
+@cinemo_and_dynamicrafter  # test_animate_anyone.py looks at ReferenceNet's weights too
 def test_narrow_weights_differ_by_their_rounding(small_file, clip, capsys):
     """Half of a unit in the last place of a weight is 2^-9 (bf16), 2^-12 (fp16), 2^-4 (e4m3), 2^-3 (e5m2) of its size."""
     unit = {"fp16": 2**-12, "bf16": 2**-9, "fp8_e4m3fn": 2**-4, "fp8_e5m2": 2**-3}
@@ -61,7 +61,7 @@ def rows_seen(model) -> set:
     return seen
 
 
-@cinemo_and_dynamicrafter
+@cinemo_and_dynamicrafter  # Animate Anyone's positive and negative are evaluated one by one anyway, since one has a bank
 def test_little_memory_evaluates_prompts_one_by_one(model, clip, monkeypatch):
     expected = sample(model, clip)
     seen = rows_seen(model)

@@ -19,7 +19,7 @@ from comfy.ldm.modules.attention import attention_pytorch
 from safetensors.torch import save_file
 
 from .conftest import evaluate, node, noise_of, per_frame, relative, sample, watch_attention
-from .kits import CINEMO, DYNAMICRAFTER, SCALE, cinemo_and_dynamicrafter, every_family, make_clip
+from .kits import ANIMATE_ANYONE, CINEMO, DYNAMICRAFTER, SCALE, every_family, make_clip
 
 
 def loaded_from(weights: dict, place):
@@ -124,7 +124,9 @@ def cached(model, name: str, threshold: float):
 
 
 @pytest.mark.parametrize(
-    ("kit", "name", "low"), [(CINEMO, "EasyCache", 0.05), (CINEMO, "LazyCache", 0.05), (DYNAMICRAFTER, "EasyCache", 0.2)], indirect=["kit"]
+    ("kit", "name", "low"),
+    [(CINEMO, "EasyCache", 0.05), (CINEMO, "LazyCache", 0.05), (DYNAMICRAFTER, "EasyCache", 0.2), (ANIMATE_ANYONE, "EasyCache", 0.2)],
+    indirect=["kit"],
 )
 def test_cached_steps(model, clip, name, low, capsys):
     """The higher the threshold, the fewer evaluations and the larger the error; at 0 there is neither."""
@@ -147,13 +149,13 @@ def test_cached_steps(model, clip, name, low, capsys):
     assert calls[2] < calls[1] < 1 and 0 < errors[1] < errors[2] < 1
 
 
-@pytest.mark.parametrize("kit", [DYNAMICRAFTER], indirect=True)
+@pytest.mark.parametrize("kit", [DYNAMICRAFTER, ANIMATE_ANYONE], ids=["DynamiCrafter", "Animate Anyone"], indirect=True)
 def test_lazy_cache_spoils_a_start_from_noise_alone(model, clip):
     """It keeps differences of clean frames to noisy ones, and at zero terminal SNR the noise is thousands of times as large."""
     assert relative(sample(cached(model, "LazyCache", 0.2), clip, steps=12), sample(model, clip, steps=12)) > 0.5
 
 
-@cinemo_and_dynamicrafter  # the bank of Animate Anyone's kit is that of its own sizes
+@every_family
 def test_torch_compile(kit, tmp_path):
     """The compiled network gives what the plain one gives, and is compiled again for another number of frames.
 
@@ -161,12 +163,13 @@ def test_torch_compile(kit, tmp_path):
     """
     one_level = replace(kit.config, channel_mult=(1,), num_res_blocks=(1,), transformer_depth=(1,), transformer_depth_output=(1, 1))
     with torch.inference_mode():
-        model = loaded_from(weights_of(replace(one_level, transformer_depth_middle=0)), tmp_path)
+        config = replace(one_level, transformer_depth_middle=0)
+        model = loaded_from(weights_of(config), tmp_path)
         options = model.model_options["transformer_options"]
         options["optimized_attention_override"] = lambda _, *args, **kwargs: attention_pytorch(*args, **kwargs)
         compiled = node("TorchCompileModel", model=model, backend="eager")
         for frames in (4, 3):
-            clip = make_clip(frames, kit=kit)
+            clip = make_clip(frames, kit=kit, config=config)
             assert relative(evaluate(compiled, clip), evaluate(model, clip)) <= 1e-5
     frames_compiled = torch._dynamo.utils.counters["frames"]["ok"]
     torch._dynamo.reset()

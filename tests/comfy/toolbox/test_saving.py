@@ -151,7 +151,7 @@ def test_without_the_pack_a_file_of_real_width_is_taken_for_sd15(folder, before,
         asyncio.run(CinemoExtension().on_load())
     found = node("UNETLoader", unet_name="unet.safetensors", weight_dtype="default")
     with torch.inference_mode():
-        clip = make_clip(frames=3, text_width=768)
+        clip = make_clip(frames=3, config=REAL_WIDTH)
         assert relative(evaluate(found, clip), evaluate(load_unet(str(folder / "unet.safetensors")), clip)) <= 1e-5
 
 
