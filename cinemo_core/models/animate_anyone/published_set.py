@@ -101,7 +101,7 @@ def check_parts(parts: Mapping[str, list[str]], where: str) -> None:
     if not parts.get(POSE_GUIDER) and (foreign := next((kind for kind in UNSUPPORTED if kind in parts), None)):
         raise CheckpointError(
             f"{where} holds the {foreign} {parts[foreign][0]}, which this pack does not have; choose a set whose Pose Guider is that of "
-            "Moore-AnimateAnyone, such as MusePose's."
+            "Moore-AnimateAnyone, such as MusePose's, or put such a pose_guider next to these UNets, which then load."
         )
     if missing := [kind for kind in needed if not parts.get(kind)]:
         found = ", ".join(f"{name} ({kind})" for kind, names in parts.items() for name in names) or "none of them"

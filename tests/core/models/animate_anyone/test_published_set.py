@@ -19,15 +19,21 @@ REENACTMENT = {
 TOWER = {"vision_model.embeddings.class_embedding": torch.empty(4, device="meta")}
 
 
+CHAMP = {f"guidance_encoder_{kind}": {"guidance_attention.norm.weight": TOWER} for kind in ("depth", "normal", "semantic_map", "dwpose")}
+ANIPORTRAIT = {"face_guider": {"conv.1.running_mean": TOWER}}
+
+
 @pytest.mark.parametrize(
     ("files", "guiders"),
     [
         (PUBLISHED, 1),
+        (PUBLISHED | CHAMP, 1),
+        (PUBLISHED | ANIPORTRAIT, 1),
         ({f"{5 - i}.pth": tensors for i, tensors in enumerate(PUBLISHED.values())} | {"other.bin": TOWER}, 1),
         ({file: {f"module.{name}": tensor for name, tensor in tensors.items()} for file, tensors in PUBLISHED.items()}, 1),
         (REENACTMENT, 2),
     ],
-    ids=["published names", "other names", "prefixed", "reenactment"],
+    ids=["published names", "Champ's UNets", "AniPortrait's UNets", "other names", "prefixed", "reenactment"],
 )
 def test_a_set_is_whole_whatever_its_files_are_called(files, guiders):
     tensors = normalise(join(files, "here"))
