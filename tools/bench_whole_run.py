@@ -8,6 +8,7 @@ decode  the peak that decoding 14 frames of 160x128 with the temporal VAE adds, 
 
 import argparse
 import json
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -93,7 +94,7 @@ class Peaks:
         done, peak = threading.Event(), [0]
 
         def watch() -> None:
-            while not done.wait(0.001):
+            while not done.wait(0.005):
                 peak[0] = max(peak[0], self.process.memory_info().rss)
 
         watcher = threading.Thread(target=watch)
@@ -110,6 +111,7 @@ class Peaks:
             "held_mb": (after - self.start) / 1e6,
             "seconds": time.perf_counter() - begin,
         }
+        print(name, self.found[name], file=sys.stderr, flush=True)
 
 
 def stages() -> dict:
