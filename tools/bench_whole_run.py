@@ -11,7 +11,7 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -134,7 +134,7 @@ def stages() -> dict:
 def decode() -> dict:
     if options.blocks == "stock":
         kernel = {"video_kernel_size": temporal_decoder.TIME_KERNEL}
-        stock = {"resnet_op": partial(VideoResBlock, **kernel), "conv_out_op": partial(AE3DConv, **kernel)}
+        stock: dict[str, Callable] = {"resnet_op": partial(VideoResBlock, **kernel), "conv_out_op": partial(AE3DConv, **kernel)}
         temporal_decoder.blocks = lambda: stock
         temporal_decoder.upsample_by_frame = lambda decoder: None
     vae = make_vae(random({entry.ldm: entry.shape for entry in vae_keys.entries(TEMPORAL_VAE)}, torch.float32), "The VAE")
