@@ -1,6 +1,6 @@
 """Measures speed and memory, as ratios within one run: absolute times of one machine say little about another.
 
-    python dev.py bench [--device cpu|cuda] [--only a,b,c,d,e] [--rounds N]
+    python dev.py bench [--device cpu|cuda] [--only a,b,c,d,e,f,g] [--rounds N]
 
 a  one full-size evaluation of each network on 16 frames against ComfyUI's own Stable Diffusion UNet of its sizes (Cinemo and Animate
    Anyone: 1.5; DynamiCrafter: 2.1; extra layers, and keys of a reference picture, are allowed for): time and peak memory above weights
@@ -11,6 +11,11 @@ d  loading a full-size float16 file, Cinemo's UNet and a whole DynamiCrafter che
    against the file's size
 e  Animate Anyone: what making the conditioning takes, as a share of a run of 25 steps with guidance, extrapolated from single evaluations;
    and the weights held while a clip is sampled, as a share of those with ReferenceNet held too
+f  one evaluation of each network computing in bf16 on a CPU, as the stock node ModelComputeDtype asks for, against float32, which is
+   ComfyUI's own choice there, both from bf16 weights: the processor's time on one thread, and the error. The bar of time holds for
+   processors with instructions for it (AVX-512 BF16, AMX)
+g  memory on a CPU: what decoding with the temporal VAE adds, against ComfyUI's own blocks of it; the peak of a whole run of Cinemo at
+   512x320 and 16 frames, from loading to decoding, against that of its sampling, from a float16 checkpoint as it is
 
 Every measurement runs in a process of its own. The last line is the verdict; the exit status is 1 where a bar is missed.
 """
@@ -131,19 +136,50 @@ def reference_picture(device: str, rounds: int) -> Iterator[Result]:
     yield Result("e  held while sampling", sampling / (sampling + held["reference"]), 0.65, "x", note)
 
 
+def formats(device: str, rounds: int) -> Iterator[Result]:
+    if device != "cpu":
+        return  # ComfyUI chooses the format of a GPU by itself
+    for family in NETWORKS:
+        found = measure("tools.bench_network", "formats", "--network", family, "--rounds", str(rounds))
+        ratios = [narrow / wide for narrow, wide in zip(found["bfloat16"], found["float32"], strict=True)]
+        note = f"{min(ratios):.2f} to {max(ratios):.2f} over {rounds} pairs; float32 takes {median(found['float32']):.1f} s on one thread"
+        bar = 1.0 if found["has_bf16"] else float("inf")
+        yield Result(f"f  {family}, bf16 time", median(ratios), bar, "x", note if found["has_bf16"] else f"{note}; no bf16 instructions")
+        yield Result(f"f  {family}, bf16 error", 100 * found["error"], 2.0, "%", "of the prediction, against float32; random weights")
+
+
+def memory(device: str, rounds: int) -> Iterator[Result]:
+    if device != "cpu":
+        return  # there ComfyUI's own blocks run
+    ours, stock = (measure("tools.bench_whole_run", "decode", "--blocks", blocks) for blocks in ("ours", "stock"))
+    note = f"{ours['peak_mb']:.0f} MB against {stock['peak_mb']:.0f} MB, 14 frames of 160x128; processor's time "
+    note += f"{ours['processor_seconds'] / stock['processor_seconds']:.2f}x"
+    yield Result("g  temporal decoder, peak memory", ours["peak_mb"] / stock["peak_mb"], 0.7, "x", note)
+    with tempfile.TemporaryDirectory() as folder:
+        size = measure("tools.bench_whole_run", "write", "--folder", folder)["mb"]
+        found = measure("tools.bench_whole_run", "stages", "--folder", folder, "--dtype", "fp16")
+    peaks = ", ".join(f"{name} {stage['peak_mb'] / 1000:.1f} (then held {stage['held_mb'] / 1000:.1f})" for name, stage in found.items())
+    whole = max(stage["peak_mb"] for stage in found.values())
+    yield Result(
+        "g  whole run, peak memory", whole / found["sample"]["peak_mb"], 1.5, "x", f"files {size / 1000:.1f} GB; peaks in GB: {peaks}"
+    )
+
+
 SECTIONS: dict[str, Callable[[str, int], Iterable[Result]]] = {
     "a": network,
     "b": sampling,
     "c": importing,
     "d": loading,
     "e": reference_picture,
+    "f": formats,
+    "g": memory,
 }
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="dev.py bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--only", default="a,b,c,d,e", help="sections to run, such as a,c")
+    parser.add_argument("--only", default=",".join(SECTIONS), help="sections to run, such as a,c")
     parser.add_argument("--rounds", type=int, default=3, help="times each comparison is repeated")
     options = parser.parse_args()
     wanted = options.only.split(",")

@@ -4,6 +4,7 @@ import argparse
 import json
 import threading
 import time
+from collections.abc import Callable
 from itertools import pairwise
 
 from .on_cpu import choose_cpu
@@ -14,7 +15,7 @@ IMAGE_TOKENS = 16  # of each frame
 STOCK = {"cinemo": "sd15", "dynamicrafter": "sd21", "animate_anyone": "sd15"}
 
 parser = argparse.ArgumentParser()
-parser.add_argument("what", choices=("time", "memory", "profile", "sampling", "arithmetic"))
+parser.add_argument("what", choices=("time", "memory", "profile", "sampling", "arithmetic", "formats"))
 parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
 parser.add_argument("--network", choices=(*STOCK, *STOCK.values()), default="cinemo")
 parser.add_argument("--rounds", type=int, default=3)
@@ -65,26 +66,38 @@ def stock_config(family: str) -> dict:
 def make(name: str) -> Run:
     """The network `name` on ComfyUI's operations, as a call that evaluates it once on the same clip."""
     family = next(family for family in STOCK if name in (family, STOCK[family]))
-    network, config = OURS[family]
+    made = {"dtype": DTYPE, "device": DEVICE, "operations": comfy.ops.disable_weight_init}
+    if name == family:
+        network, config = OURS[family]
+        return call(fill(network(**config.unet_config(), **made)), family, DTYPE)
+    stock = fill(UNetModel(**stock_config(family), **made))
+    x, timesteps, text, _ = inputs(family, DTYPE)
+    texts = text.expand(FRAMES, -1, -1).contiguous()
+    return lambda: stock(x, timesteps, texts, transformer_options={})
+
+
+def inputs(family: str, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, Callable[..., torch.Tensor]]:
+    """A clip, its timesteps, a text, and what draws more."""
     generator = seeded(1, DEVICE)
 
     def random(*shape: int) -> torch.Tensor:
-        return torch.randn(*shape, generator=generator, device=DEVICE).to(DTYPE)
+        return torch.randn(*shape, generator=generator, device=DEVICE).to(dtype)
 
-    made = {"dtype": DTYPE, "device": DEVICE, "operations": comfy.ops.disable_weight_init}
-    x, text = random(FRAMES, 4, HEIGHT, WIDTH), random(1, TOKENS, config.context_dim)
-    timesteps, number = torch.full((FRAMES,), 501.0, device=DEVICE), torch.tensor([24.0], device=DEVICE)
-    if name != family:
-        stock, texts = fill(UNetModel(**stock_config(family), **made)), text.expand(FRAMES, -1, -1).contiguous()
-        return lambda: stock(x, timesteps, texts, transformer_options={})
-    ours = fill(network(**config.unet_config(), **made))
+    x, text = random(FRAMES, 4, HEIGHT, WIDTH), random(1, TOKENS, OURS[family][1].context_dim)
+    return x, torch.full((FRAMES,), 501.0, device=DEVICE), text, random
+
+
+def call(network: torch.nn.Module, family: str, dtype: torch.dtype) -> Callable[[], torch.Tensor]:
+    """An evaluation of a family's network on a clip in `dtype`."""
+    x, timesteps, text, random = inputs(family, dtype)
+    number, config = torch.tensor([24.0], device=DEVICE), OURS[family][1]
     if family == "cinemo":
-        return lambda: ours(x, timesteps, text, transformer_options={}, z0=x[:1], motion_ids=number)
+        return lambda: network(x, timesteps, text, transformer_options={}, z0=x[:1], motion_ids=number)
     if family == "animate_anyone":
         poses, bank = [random(FRAMES, 3, 8 * HEIGHT, 8 * WIDTH)], [random(1, *size) for size in banked(config, HEIGHT * WIDTH)]
-        return lambda: ours(x, timesteps, text[:, :1], transformer_options={}, poses=poses, bank=bank)
+        return lambda: network(x, timesteps, text[:, :1], transformer_options={}, poses=poses, bank=bank)
     with_image, image = torch.cat([x, random(*x.shape)], dim=1), random(FRAMES, IMAGE_TOKENS, config.context_dim)
-    return lambda: ours(with_image, timesteps, text, transformer_options={}, image_tokens=image, fs=number)
+    return lambda: network(with_image, timesteps, text, transformer_options={}, image_tokens=image, fs=number)
 
 
 def time_both() -> dict:
@@ -148,6 +161,28 @@ def arithmetic() -> dict:
     return {"ours": counted[options.network], "stock": counted[STOCK[options.network]]}
 
 
+def formats() -> dict:
+    """The processor's seconds for evaluations that compute in float32 and in bf16, in turn, on one thread, and the error of the latter.
+
+    Both on ComfyUI's casting operations from the same bf16 weights: what ComfyUI does on a CPU by itself, and with ModelComputeDtype.
+    """
+    torch.set_num_threads(1)  # with more, those that wait for others count too
+    network, config = OURS[options.network]
+    narrow = fill(network(**config.unet_config(), dtype=torch.float32, device=DEVICE, operations=comfy.ops.manual_cast)).bfloat16()
+    runs = {str(dtype).removeprefix("torch."): call(narrow, options.network, dtype) for dtype in (torch.float32, torch.bfloat16)}
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    found: dict[str, torch.Tensor] = {}
+    for i in range(WARM_UP + options.rounds):
+        for name, run in runs.items():
+            start = time.process_time()
+            found[name] = run()
+            if i >= WARM_UP:
+                times[name].append(time.process_time() - start)
+    wide, short = (found[name].float() for name in ("float32", "bfloat16"))
+    fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return times | {"error": float((short - wide).norm() / wide.norm()), "has_bf16": fast}
+
+
 def profile() -> dict:
     run = make(options.network)
     run()
@@ -188,7 +223,14 @@ def sampling() -> dict:
     return {"step": whole[WARM_UP:], "network": inside[1 + WARM_UP :]}
 
 
-MEASUREMENTS = {"time": time_both, "memory": memory, "profile": profile, "sampling": sampling, "arithmetic": arithmetic}
+MEASUREMENTS = {
+    "time": time_both,
+    "memory": memory,
+    "profile": profile,
+    "sampling": sampling,
+    "arithmetic": arithmetic,
+    "formats": formats,
+}
 
 if __name__ == "__main__":
     with torch.inference_mode():

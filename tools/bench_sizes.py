@@ -50,5 +50,7 @@ ANIMATE_ANYONE = AnimateAnyoneConfig(
     positions=32,
 )
 VAE = VAEConfig((128, 256, 512, 512), num_res_blocks=2, temporal=False)
+TEMPORAL_VAE = VAEConfig((128, 256, 512, 512), num_res_blocks=2, temporal=True)
+CLIP_L = CLIPTextConfig(768, 3072, 12, num_attention_heads=12, hidden_act="quick_gelu")
 TEXT_TOWER = CLIPTextConfig(1024, 4096, 24, num_attention_heads=16, hidden_act="gelu")
 IMAGE_TOWER = CLIPVisionConfig(1280, 5120, 32, num_attention_heads=16, patch_size=14, image_size=224, projection_dim=1024)

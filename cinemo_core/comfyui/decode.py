@@ -17,8 +17,8 @@ from .vae import check_numbers, is_temporal
 CHUNK = 14  # frames that the temporal decoder sees at once, as in the reference
 TILES = (96, 64, 48, 32)  # sides of a tile in latents; below, a tile shows too little of the picture
 # Maps of the decoder's narrowest width at full size that it holds at once. Measured as the growth of a CPU process's peak, float32:
-# 9.1 for 7 and 14 frames of 128x128 with 32 channels, 9.8 for 4 such frames with the published 128.
-MAPS = 10
+# 4.3 for 14 frames of 160x128 with the published 128 channels.
+MAPS = 5
 SHARE = 0.9  # of the free memory that decoding may take
 
 
@@ -98,10 +98,10 @@ def tile_for_cpu(vae, samples: torch.Tensor) -> int | None:
     )
 
 
-def memory_of(vae, frames: int, height: int, width: int) -> float:
+def memory_of(vae, frames: int, height: int, width: int, maps: int = MAPS) -> float:
     """Bytes that decoding takes in addition to the weights, for frames of height x width latents that are decoded together."""
     pixels = frames * height * width * PIXELS_PER_LATENT**2
-    return MAPS * vae.first_stage_model.decoder.conv_out.in_channels * pixels * comfy.model_management.dtype_size(vae.vae_dtype)
+    return maps * vae.first_stage_model.decoder.conv_out.in_channels * pixels * comfy.model_management.dtype_size(vae.vae_dtype)
 
 
 def _decode_places(vae, chunk: torch.Tensor, progress: FrameProgress, side: int | None) -> torch.Tensor:

@@ -3,13 +3,12 @@
 `VAE.encode` gives the posterior's mode, unscaled; the temporal decoder mixes the frames of the batch that it is given.
 """
 
-from functools import partial
 from pathlib import Path
 
 import comfy.diffusers_convert
 import comfy.sd
 import torch
-from comfy.ldm.modules.temporal_ae import AE3DConv, VideoResBlock
+from comfy.ldm.modules.temporal_ae import AE3DConv
 from comfy.model_patcher import ModelPatcher
 
 from ..errors import CheckpointError, InputError
@@ -17,11 +16,11 @@ from ..files.checkpoint import compare, shapes_of
 from ..files.folder import check_options, read_config
 from ..models.recognise import describe
 from ..models.temporal_vae import keys
+from . import temporal_decoder
 from .files import read_weights
 from .narrow import format_name, plan_narrowing
 
 PARTS = ("encoder.", "decoder.", "quant_conv.", "post_quant_conv.")
-TIME_KERNEL = [3, 1, 1]
 OPTIONS = {"norm_num_groups": keys.NORM_GROUPS, "act_fn": "silu", "scaling_factor": 0.18215}
 
 
@@ -50,14 +49,12 @@ def make_vae(state_dict: dict[str, torch.Tensor], what: str) -> comfy.sd.VAE:
     ddconfig = config.ddconfig
     params = {"ddconfig": ddconfig, "embed_dim": config.latent_channels}
     if config.temporal:
-        blocks = {
-            "resnet_op": partial(VideoResBlock, video_kernel_size=TIME_KERNEL),
-            "conv_out_op": partial(AE3DConv, video_kernel_size=TIME_KERNEL),
-        }
-        params["decoder_ddconfig"] = ddconfig | blocks
+        params["decoder_ddconfig"] = ddconfig | temporal_decoder.blocks()
 
     state_dict = _to_ldm(what, state_dict, config)
     vae = comfy.sd.VAE(sd=state_dict, config={"params": params})
+    if config.temporal:
+        temporal_decoder.upsample_by_frame(vae.first_stage_model.decoder)
     plan_narrowing(state_dict, vae.vae_dtype, (), what, scalable=False)
     return vae
 

@@ -249,6 +249,21 @@ def test_detail_transfer_waits_for_a_large_picture(name):
     assert types[video["inputs"]["images"][0]] == "CinemoDetailTransfer"
 
 
+def test_computing_in_bf16_waits_for_a_processor_that_can():
+    """Bypassed, since other processors would take much longer; switched on, the sampler gets its model, in bf16."""
+    workflow = read_workflow("image_to_video_fast")
+    prompts = to_prompt(workflow), to_prompt(switched_on(workflow))
+    models = []
+    for prompt in prompts:
+        (sampler,) = (entry for entry in prompt.values() if entry["class_type"] == "CinemoResidualKSampler")
+        models.append(sampler["inputs"]["model"][0])
+    assert [prompt[model]["class_type"] for prompt, model in zip(prompts, models, strict=True)] == [
+        "CinemoBundleLoader",
+        "ModelComputeDtype",
+    ]
+    assert prompts[1][models[1]]["inputs"]["dtype"] == "bf16"
+
+
 def test_no_node_is_bypassed_elsewhere():
     bypassed = [name for name in NAMES if any(node["mode"] == BYPASSED for node in read_workflow(name)["nodes"])]
     assert bypassed == [
@@ -256,6 +271,7 @@ def test_no_node_is_bypassed_elsewhere():
         "custom_sampling",
         "dynamicrafter_image_to_video",
         "image_to_video",
+        "image_to_video_fast",
         "video_editing",
     ]
 

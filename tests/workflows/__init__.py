@@ -22,6 +22,7 @@ TWINS = Path(__file__).parent
 # The frontend's search forgives no name that begins after about thirty letters, so titles are short.
 TITLES = {
     "image_to_video": "Animate an image (Cinemo)",
+    "image_to_video_fast": "Animate an image, fast (Cinemo)",
     "image_to_video_stock_ksampler": "Animate with KSampler (Cinemo)",
     "custom_sampling": "Custom sampling (Cinemo)",
     "controlnet": "Use a ControlNet (Cinemo)",
@@ -92,6 +93,7 @@ STOCK_WIDGETS: dict[str, list[str | None]] = {
     "LoadImage": ["image", EXTRA],
     "LoadVideo": ["file", EXTRA],
     "LoraLoader": ["lora_name", "strength_model", "strength_clip"],
+    "ModelComputeDtype": ["dtype"],
     "ModelSamplingSD3": ["shift"],
     "PreviewAny": [],
     "PreviewImage": [],

@@ -5,12 +5,14 @@ python dev.py py -m tools.fast_schedule search [--evaluations N ...]
 python dev.py py -m tools.fast_schedule measure [--evaluations N ...] [--numbers FILE.json] [--figure FILE.webp]
     measures samplers and schedules on held-out clips
 
-Both run nano on the CPU, for minutes.
+Both run nano on the CPU: the search for minutes, the whole measurement for about half an hour.
 """
 
 import argparse
 import json
 from pathlib import Path
+
+import torch
 
 from cinemo_core.models.cinemo.fast_schedule import TIMESTEPS
 from cinemo_core.models.cinemo.schedule import alphas_cumprod, sigma_of
@@ -44,16 +46,21 @@ def parse() -> argparse.Namespace:
 
 def find(args: argparse.Namespace) -> None:
     nano, tasks = clips.load_nano(), clips.searched_tasks()
-    trajectories = [clips.Clips(nano, tasks, guidance).trajectory() for guidance in clips.GUIDANCES]
-    table = sigma_of(alphas_cumprod()).float().log()
-    say("evaluations: timesteps  # error of the surrogate in dB, at " + " and ".join(map(str, clips.GUIDANCES)))
+    runs = [clips.Clips(nano, tasks, guidance) for guidance in clips.GUIDANCES]
+    trajectories = [run.trajectory() for run in runs]
+    sigmas = sigma_of(alphas_cumprod()).float()
+    table = sigmas.log()
+    say("evaluations: timesteps  # error of the surrogate, and of the network, in dB, at " + " and ".join(map(str, clips.GUIDANCES)))
     for count in args.evaluations:
         rows = [("found", search(count, trajectories, table))]
         if count in TIMESTEPS:
             rows.append(("stored", TIMESTEPS[count]))
         for name, row in rows:
-            reached = (error(surrogate_run(table[list(row)], trajectory), trajectory.result) for trajectory in trajectories)
-            say(f"    {count}: {row},  # {name}: {', '.join(f'{float(value):.1f}' for value in reached)}")
+            guessed = (error(surrogate_run(table[list(row)], trajectory), trajectory.result) for trajectory in trajectories)
+            ends = torch.cat([sigmas[list(row)], torch.zeros(1)])
+            reached = (error(run.run("dpmpp_2m", ends).flatten(1), known.result) for run, known in zip(runs, trajectories, strict=True))
+            both = " and ".join(", ".join(f"{float(each.mean()):.1f}" for each in values) for values in (guessed, reached))
+            say(f"    {count}: {row},  # {name}: {both}")
 
 
 def judge(args: argparse.Namespace) -> None:

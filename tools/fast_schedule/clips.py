@@ -94,11 +94,13 @@ class Clips:
         self.evaluated.append((float(level), state, prediction))
         return prediction
 
-    @torch.no_grad()
     def sample(self, sampler: str, scheduler: str, steps: int) -> Tensor:
         """Residuals [n, 15, 4, h, w], from the same noise every time, closed as the nodes close a schedule that ends above 0."""
+        return self.run(sampler, sigmas_of(scheduler, steps))
+
+    @torch.no_grad()
+    def run(self, sampler: str, sigmas: Tensor) -> Tensor:
         self.evaluated.clear()
-        sigmas = sigmas_of(scheduler, steps)
         chosen = comfy.samplers.sampler_object(sampler)
         start = self.noise / vp_scale(float(sigmas[0]))
         residual = chosen.sampler_function(self, start, sigmas, extra_args={}, callback=None, disable=True, **chosen.extra_options)
@@ -106,9 +108,9 @@ class Clips:
 
     def trajectory(self) -> Trajectory:
         """A fine run."""
-        result = self.sample(*FINE).flatten()
+        result = self.sample(*FINE).flatten(1)
         sigmas, states, predictions = zip(*reversed(self.evaluated), strict=True)
-        return Trajectory(torch.tensor(sigmas).log(), torch.stack(states).flatten(1), torch.stack(predictions).flatten(1), result)
+        return Trajectory(torch.tensor(sigmas).log(), torch.stack(states).flatten(2), torch.stack(predictions).flatten(2), result)
 
 
 def sigmas_of(scheduler: str, steps: int) -> Tensor:

@@ -2,7 +2,6 @@
 
 import logging
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import comfy.ldm.modules.attention
@@ -11,7 +10,6 @@ import comfy.ops
 import comfy.sd
 import torch
 from comfy.ldm.modules.diffusionmodules.model import Decoder, ResnetBlock
-from comfy.ldm.modules.temporal_ae import AE3DConv, VideoResBlock
 
 from ...errors import InputError
 from ...files.checkpoint import compare, shapes_of
@@ -20,12 +18,14 @@ from ...models.dynamicrafter.variants import TOON
 from ...models.temporal_vae import keys
 from ...resize import resize_image
 from ...shapes import PIXELS_PER_LATENT, check_finite, check_latent
+from .. import temporal_decoder
 from ..decode import SHARE, memory_of
 from ..narrow import plan_narrowing
 from ..progress import FrameProgress
-from ..vae import TIME_KERNEL, check_numbers
+from ..vae import check_numbers
 
 MIX = ".mix_factor"
+MAPS = 10  # of the narrowest width at full size: what ComfyUI's blocks took; with less at once and the pictures' details, not measured
 LEAST_FOR_SECOND_PASS = 6  # frames; in a shorter clip the pass would lack a frame that it is for
 
 
@@ -33,11 +33,8 @@ class ToonDecoder(Decoder):
     """Decodes the frames of one clip together; with the encoder's stages at its two pictures, their details join where sizes are equal."""
 
     def __init__(self, config: keys.VAEConfig) -> None:
-        blocks = {
-            "resnet_op": partial(VideoResBlock, video_kernel_size=TIME_KERNEL),
-            "conv_out_op": partial(AE3DConv, video_kernel_size=TIME_KERNEL),
-        }
-        super().__init__(**config.ddconfig, **blocks)
+        super().__init__(**config.ddconfig, **temporal_decoder.blocks())
+        temporal_decoder.upsample_by_frame(self)
         attention = comfy.ldm.modules.attention.optimized_attention
         self.attn_refinement = refinements(config, attention=attention, operations=comfy.ops.disable_weight_init)
 
@@ -162,7 +159,7 @@ def _check_memory(vae: Any, samples: torch.Tensor) -> None:
     if not comfy.model_management.is_device_cpu(vae.device):
         return
     frames, _, height, width = samples.shape
-    needed, free = memory_of(vae, frames, height, width), comfy.model_management.get_free_memory(vae.device)
+    needed, free = memory_of(vae, frames, height, width, MAPS), comfy.model_management.get_free_memory(vae.device)
     if needed > SHARE * free:
         raise InputError(
             f"Decoding {frames} frames of {width * PIXELS_PER_LATENT}x{height * PIXELS_PER_LATENT} together takes {needed / 1e9:.1f} GB, "

@@ -26,6 +26,13 @@ META = meta(GOLDEN)
 TOLERANCE = 1e-5  # relative RMS; the same official code in float64 is 1.1e-6 off
 
 
+@pytest.fixture(autouse=True)
+def without_gradients():
+    """As ComfyUI runs nodes."""
+    with torch.no_grad():
+        yield
+
+
 @pytest.fixture(scope="module")
 def weights() -> dict[str, torch.Tensor]:
     return split(state_dict(META["weights"]["keys"], META["weights"]["weight_seed"], META["weights"]["checksum"])).vae
