@@ -17,7 +17,7 @@ from .vae import check_numbers, is_temporal
 CHUNK = 14  # frames that the temporal decoder sees at once, as in the reference
 TILES = (96, 64, 48, 32)  # sides of a tile in latents; below, a tile shows too little of the picture
 # Maps of the decoder's narrowest width at full size that it holds at once. Measured as the growth of a CPU process's peak, float32:
-# 4.3 for 14 frames of 160x128 with the published 128 channels.
+# 4.3 for 14 frames of 160x128 with the published 128 channels, 4.5 for 14 of 512x320 within a whole run.
 MAPS = 5
 SHARE = 0.9  # of the free memory that decoding may take
 
