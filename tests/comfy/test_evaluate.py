@@ -34,11 +34,12 @@ def test_the_command_measures_what_is_asked_for_and_ends_as_its_verdict_says(mea
 
 def test_nanos_own_bars_are_measured_where_they_are_named(measure):
     status, rows, last = measure("pictures", seeds=2)
-    assert [row["claim"] for row in rows] == ["a person recognises the picture"] * 4
-    back, kept, share, real = (row["result"] for row in rows)
+    assert [row["claim"] for row in rows] == ["a person recognises the picture"] * 5
+    back, kept, share, real, ways = (row["result"] for row in rows)
     assert 15 < float(back.split()[0]) < 30 and back.endswith("dB of 2 stills")
     assert 5 < float(kept.split()[0]) < 30 and "% of the width in the mean, 2 stills" in kept
     assert "at timestep 900" in share and "of 2 clips, buckets" in real
+    assert ways.startswith("pans ") and all(f", {way} " in ways for way in ("tilts", "zooms in", "zooms out", "things"))
     assert status == 1 and last.startswith("verdict: missed: PSNR of the autoencoder alone")
 
 

@@ -79,7 +79,8 @@ def evaluate(args: argparse.Namespace) -> list[claims.Row]:
     if "noise" in args.claims:
         rows += claims.initial_noise(animator, mixed * NOISES, with_progress("initial noise"))
     if PICTURES in args.claims:
-        rows += recognisable(animator, args.size, args.seeds, with_progress(PICTURES))
+        moving = camera + cases.thing_cases(args.size, args.seeds)
+        rows += recognisable(animator, moving, args.size, args.seeds, with_progress(PICTURES))
     return rows
 
 

@@ -66,15 +66,19 @@ def bucket_control(animator: Animator, cases: Sequence[Case], clips: Clips) -> l
 
 def text_control(animator: Animator, cases: Sequence[Case], clips: Clips) -> list[Row]:
     """The direction of each clip against its caption's; cases of one caption differ in picture and seed."""
-    tasks = [Task(case.image, case.caption, case.bucket, seed) for seed, case in enumerate(cases)]
-    read = [read_direction(clip, case.mask) for clip, case in zip(clips(animator, tasks), cases, strict=True)]
-    right = np.array([found == direction_of(case.caption) for found, case in zip(read, cases, strict=True)])
-    kinds: dict[str, list[bool]] = {}
-    for case, hit in zip(cases, right, strict=True):
-        kinds.setdefault(kind_of(case.caption), []).append(bool(hit))
-    shares = {kind: float(np.mean(hits)) for kind, hits in kinds.items()}
-    share = float(right.mean())
+    shares = directions_obeyed(animator, cases, clips, kind_of)
+    counts = {kind: sum(kind_of(case.caption) == kind for case in cases) for kind in shares}
+    share = sum(shares[kind] * counts[kind] for kind in shares) / len(cases)
     return [Row("text controls the motion", DIRECTION, f"{share:.1%} of {len(cases)}", ">= 85 %", share >= 0.85, shares)]
+
+
+def directions_obeyed(animator: Animator, cases: Sequence[Case], clips: Clips, kind: Callable[[str], str]) -> dict[str, float]:
+    """Share of the clips that move as their caption says, by the kind of the caption."""
+    tasks = [Task(case.image, case.caption, case.bucket, seed) for seed, case in enumerate(cases)]
+    kinds: dict[str, list[bool]] = {}
+    for clip, case in zip(clips(animator, tasks), cases, strict=True):
+        kinds.setdefault(kind(case.caption), []).append(read_direction(clip, case.mask) == direction_of(case.caption))
+    return {name: float(np.mean(hits)) for name, hits in kinds.items()}
 
 
 def kind_of(caption: str) -> str:

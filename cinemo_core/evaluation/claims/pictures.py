@@ -4,6 +4,7 @@ The stills and clips are those that `training.nano.templates` holds out by name.
 """
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -19,7 +20,8 @@ from ...training.nano.moves import WAYS
 from ...training.nano.templates import Media, find_templates
 from ..detail import SMALLEST_SIDE, held_out_clips
 from .animate import FRAMES, Animator, Task
-from .claims import Clips, Row, measured_bucket
+from .cases import Case
+from .claims import Clips, Row, directions_obeyed, measured_bucket
 from .direction import direction_of
 from .flow import global_motion
 from .measures import identity_at_the_end, spearman
@@ -36,6 +38,8 @@ BACK, KEPT, SHARE, REAL = (
     "share of a camera move's energy that one prediction explains",
     "Spearman of a real clip's bucket and that of the clip made for it",
 )
+DIRECTIONS = "direction by optical flow, by the way of the camera and of things"
+WAY_BARS = {"pans": 0.9, "tilts": 0.9, "zooms in": 0.75, "zooms out": 0.85, "things": 0.8}
 BACK_BAR, KEPT_BAR, MOVED_BAR, LATE_BAR, MIDDLE_BAR, REAL_BAR = 25.0, 22.0, 0.03, 0.85, 0.92, 0.8
 
 
@@ -131,6 +135,19 @@ def real_motion(animator: Animator, size: int, count: int, clips: Clips) -> Row:
     return Row(CLAIM, REAL, f"{rank:.2f} of {len(tasks)} clips, buckets {min(asked)} to {max(asked)}", f">= {REAL_BAR}", rank >= REAL_BAR)
 
 
+def each_way(animator: Animator, cases: Sequence[Case], clips: Clips) -> Row:
+    """Directions that are obeyed, each way of the camera by itself, and things that move. The cases are the claims'."""
+    shares = directions_obeyed(animator, cases, clips, way_of)
+    result = ", ".join(f"{way} {share:.0%}" for way, share in shares.items())
+    bar = ", ".join(f"{way} >= {WAY_BARS[way]:.0%}" for way in shares)
+    return Row(CLAIM, DIRECTIONS, f"{result} of {len(cases)} clips", bar, all(share >= WAY_BARS[way] for way, share in shares.items()))
+
+
+def way_of(caption: str) -> str:
+    """ "the camera pans left" -> "pans"; what is said of no camera is of a thing."""
+    return next((way for way in WAY_BARS if way in caption), "things")
+
+
 def square(frame: torch.Tensor, size: int) -> np.ndarray:
     """The middle of a frame [h, w, 3] in 0..1 as uint8 [size, size, 3]."""
     from PIL import Image
@@ -138,12 +155,13 @@ def square(frame: torch.Tensor, size: int) -> np.ndarray:
     return cover(Image.fromarray((frame * 255).round().byte().numpy()), size, size).permute(1, 2, 0).numpy()
 
 
-def recognisable(animator: Animator, size: int, count: int, clips: Clips) -> list[Row]:
-    """Every bar, on up to `count` stills and clips."""
+def recognisable(animator: Animator, cases: Sequence[Case], size: int, count: int, clips: Clips) -> list[Row]:
+    """Every bar, on up to `count` stills and clips. cases: of the camera, and of things that move."""
     stills = held_out_stills(size, count)
     return [
         comes_back(animator, stills),
         kept_to_the_end(animator, stills, clips),
         moves_explained(animator, stills),
         real_motion(animator, size, count, clips),
+        each_way(animator, cases, clips),
     ]

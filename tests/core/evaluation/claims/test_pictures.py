@@ -5,7 +5,8 @@ import pytest
 import torch
 from cinemo_pack.cinemo_core.errors import InputError
 from cinemo_pack.cinemo_core.evaluation.claims import pictures
-from cinemo_pack.cinemo_core.evaluation.claims.pictures import Pictures, held_out_stills, kept_to_the_end, real_motion
+from cinemo_pack.cinemo_core.evaluation.claims.cases import Case
+from cinemo_pack.cinemo_core.evaluation.claims.pictures import Pictures, each_way, held_out_stills, kept_to_the_end, real_motion
 from cinemo_pack.cinemo_core.evaluation.detail import Clip
 from cinemo_pack.cinemo_core.training.nano.camera_clips import Still
 from cinemo_pack.cinemo_core.training.nano.camera_share import Watched, watched_clips
@@ -29,6 +30,17 @@ def view(seed: int, right: int, down: int) -> np.ndarray:
 
 STILLS = Pictures(list("abcd"), [view(seed, 0, 0) for seed in range(4)], [])
 WAYS = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1)}
+
+
+MASK = np.zeros((SIZE, SIZE), dtype=bool)
+MASK[20:44, 20:44] = True
+
+
+def moving(task, sign: int) -> np.ndarray:
+    """A clip whose picture goes `sign` times the way that its caption ends in."""
+    x, y = WAYS[task.caption.rpartition(" ")[2]]
+    seed = next(seed for seed in range(6) if np.array_equal(view(seed, 0, 0), task.image))
+    return np.stack([view(seed, -sign * i * x, -sign * i * y) for i in range(FRAMES)])
 
 
 def follows(sign: int):
@@ -70,6 +82,24 @@ def test_clips_made_in_the_buckets_of_real_ones_pass_and_others_fail(monkeypatch
     assert not real_motion(None, SIZE, 5, lambda _, tasks: [real[-task.seed] for task in tasks]).passed
     with pytest.raises(InputError, match="1 held-out template clips can be used; at least 2"):
         real_motion(None, SIZE, 1, lambda _, tasks: [])
+
+
+def test_every_way_has_a_bar_of_its_own():
+    """All cameras right and one of four things wrong misses the bar of things, and no other."""
+    camera = [Case(view(seed, 0, 0), f"the camera {way}", 10, None, "") for seed, way in enumerate(("pans left", "tilts down"))]
+    things = [
+        Case(view(seed, 0, 0), f"the red ball moves {way}", 10, MASK, "") for seed, way in enumerate(("left", "right", "left", "right"))
+    ]
+
+    def obey(_, tasks):
+        return [moving(task, -1 if "camera" in task.caption else 1) for task in tasks]
+
+    def obey_but_for_one(_, tasks):
+        return [*obey(None, tasks)[:-1], moving(tasks[-1], -1)]
+
+    assert each_way(None, camera + things, obey).passed
+    row = each_way(None, camera + things, obey_but_for_one)
+    assert not row.passed and row.result == "pans 100%, tilts 100%, things 75% of 6 clips"
 
 
 def test_only_held_out_stills_are_measured_on():
