@@ -42,13 +42,18 @@ def identity(frames: np.ndarray, image: np.ndarray) -> float:
     What the motion brings into view is left out. So motion costs nothing, and what is lost of the image costs.
     """
     errors = [np.square(warped - image)[known].mean() for warped, known in warped_back(frames, image) if known.any()]
-    return float(10 * np.log10(255**2 / max(np.mean(errors), 1e-6)))
+    return psnr(float(np.mean(errors)))
 
 
 def identity_at_the_end(frames: np.ndarray) -> float:
     """PSNR of the last frame against the first, in dB, warped back to it by the flow of all frames between; else as `identity`."""
     warped, known = warp_back(frames[-1], chained(grey(frames)))
-    return float(10 * np.log10(255**2 / max(np.square(warped - frames[0])[known].mean(), 1e-6))) if known.any() else 0.0
+    return psnr(float(np.square(warped - frames[0])[known].mean())) if known.any() else 0.0
+
+
+def psnr(squared_error: float) -> float:
+    """In dB, of a mean squared error."""
+    return float(10 * np.log10(255**2 / max(squared_error, 1e-6)))
 
 
 def warped_back(frames: np.ndarray, image: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:

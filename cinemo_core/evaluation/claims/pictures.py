@@ -18,7 +18,7 @@ from ...training.nano.camera_clips import LATENT, Still, encode_still
 from ...training.nano.camera_share import Predictor, Watched, explained
 from ...training.nano.moves import WAYS
 from ...training.nano.templates import Media, find_templates
-from ..detail import SMALLEST_SIDE, held_out_clips
+from ..detail import SMALLEST_SIDE, held_out_clips, psnr
 from .animate import FRAMES, Animator, Task
 from .cases import Case
 from .claims import Clips, Row, directions_obeyed, measured_bucket
@@ -52,7 +52,7 @@ class Pictures(NamedTuple):
 
 
 def held_out_stills(size: int, count: int) -> Pictures:
-    """The first `count` that are large enough. Raises InputError where the template packages are missing."""
+    """The first `count` that are large enough. Raises InputError where there is none, or no template package."""
     found = Pictures([], [], [])
     for media in find_templates():
         if not media.held_out or media.frames > 1 or min(media.width, media.height) < max(size, SMALLEST_SIDE):
@@ -76,16 +76,11 @@ def comes_back(animator: Animator, stills: Pictures) -> Row:
     """What the autoencoder returns of a picture: more, no clip can show."""
     psnrs = []
     for picture in stills.square:
-        pixels = torch.from_numpy(picture).permute(2, 0, 1)[None].to(animator.device)
-        returned = frozen.decode(animator.vae, frozen.encode(animator.vae, pixels)).to(pixels)
-        psnrs.append(psnr(returned, pixels))
+        pixels = torch.from_numpy(picture).permute(2, 0, 1)[None]
+        returned = frozen.decode(animator.vae, frozen.encode(animator.vae, pixels))
+        psnrs.append(psnr(returned / 255, pixels / 255))
     mean = float(np.mean(psnrs))
     return Row(CLAIM, BACK, f"{mean:.2f} dB of {len(psnrs)} stills", f">= {BACK_BAR:.0f} dB", mean >= BACK_BAR)
-
-
-def psnr(first: torch.Tensor, second: torch.Tensor) -> float:
-    """Of pixels 0..255, in dB."""
-    return float(10 * torch.log10(255**2 / (first.float() - second.float()).square().mean().clamp(min=1e-6)))
 
 
 def kept_to_the_end(animator: Animator, stills: Pictures, clips: Clips) -> Row:
@@ -96,10 +91,10 @@ def kept_to_the_end(animator: Animator, stills: Pictures, clips: Clips) -> Row:
     for clip, task in zip(clips(animator, tasks), tasks, strict=True):
         kept.append(identity_at_the_end(np.concatenate([task.image[None], clip[1:]])))
         moved.append(gone(clip, task.caption) / task.image.shape[1])
-    psnr, share = float(np.mean(kept)), float(np.mean(moved))
-    result = f"{psnr:.2f} dB, moved as asked by {share:.1%} of the width in the mean, {len(kept)} stills"
+    mean, share = float(np.mean(kept)), float(np.mean(moved))
+    result = f"{mean:.2f} dB, moved as asked by {share:.1%} of the width in the mean, {len(kept)} stills"
     bar = f">= {KEPT_BAR:.0f} dB, moved >= {MOVED_BAR:.0%}"
-    return Row(CLAIM, KEPT, result, bar, psnr >= KEPT_BAR and share >= MOVED_BAR)
+    return Row(CLAIM, KEPT, result, bar, mean >= KEPT_BAR and share >= MOVED_BAR)
 
 
 def gone(frames: np.ndarray, caption: str) -> float:
@@ -144,7 +139,7 @@ def each_way(animator: Animator, cases: Sequence[Case], clips: Clips) -> Row:
 
 
 def way_of(caption: str) -> str:
-    """ "the camera pans left" -> "pans"; what is said of no camera is of a thing."""
+    """What the camera does by the caption, or "things"."""
     return next((way for way in WAY_BARS if way in caption), "things")
 
 

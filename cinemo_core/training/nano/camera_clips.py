@@ -69,7 +69,7 @@ def encode_still(vae: Any, name: str, picture: "PillowImage", side: int) -> Stil
     scale = side / min(picture.size)
     width, height = (round(length * scale) * LATENT for length in picture.size)
     latents = encode(vae, cover(picture, width, height)[None])
-    return Still(name, latents[0].half(), decode(vae, latents)[0])
+    return Still(name, latents[0].half().cpu(), decode(vae, latents)[0])
 
 
 def encode_missing(vae_folder: Path, library: Library, train: Path, held_out: Path, sides: Sequence[int]) -> None:

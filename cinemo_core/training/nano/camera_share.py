@@ -16,6 +16,7 @@ from .moves import WAYS, Move, latent_clip
 from .procedural.dice import Dice
 
 TIMESTEPS = (981, 900, 700, 500, 300)
+AMOUNTS = (0.08, 0.16, 0.24)
 
 
 class Predictor(NamedTuple):
@@ -30,9 +31,9 @@ class Predictor(NamedTuple):
 class Watched:
     """Which moves are watched. size: side of a clip in latents; amounts: how far they go, as a share of it."""
 
-    size: int = 24
-    clips: int = 12
-    amounts: tuple[float, ...] = (0.08, 0.16, 0.24)
+    size: int
+    clips: int
+    amounts: tuple[float, ...] = AMOUNTS
 
 
 def predict(unet: Any, frames: Tensor, timesteps: Tensor, motion_ids: Tensor, context: Tensor) -> Tensor:
@@ -80,14 +81,14 @@ def watched_clips(stills: list[Still], watched: Watched) -> list[CameraClip]:
 
 
 def error_of(predictor: Predictor, clip: CameraClip, timestep: int, seed: int) -> float:
-    """Squared error of the residual that follows from the noise that is predicted, summed."""
-    latents = clip.latents[None]
+    """Squared error of the residual that follows from the noise that is predicted, summed. Only the networks may be on a GPU."""
+    latents, device = clip.latents[None], next(predictor.unet.parameters()).device
     noise = torch.randn(latents[:, 1:].shape, generator=torch.Generator().manual_seed(seed))
     alpha = alphas_cumprod()[timestep][None]
     noisy = objective.add_noise(latents, noise, alpha, objective.RESIDUAL)
     ids = torch.tensor([objective.motion_id_for_training(clip.ssim, "ssim")])
-    context = text.encode(predictor.text_encoder, predictor.tokenizer([clip.caption]))
-    predicted = predict(predictor.unet, noisy.frames, torch.tensor([timestep]), ids, context)
+    context = text.encode(predictor.text_encoder, predictor.tokenizer([clip.caption]).to(device))
+    predicted = predict(predictor.unet, noisy.frames.to(device), torch.tensor([timestep], device=device), ids.to(device), context).cpu()
     residual = latents[:, 1:] - latents[:, :1]
     x = noisy.frames[:, 1:] - latents[:, :1]
     guess = (x - (1 - alpha).sqrt() * predicted) / alpha.sqrt()

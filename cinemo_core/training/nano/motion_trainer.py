@@ -24,7 +24,7 @@ from ..optimiser import Slowed, make_optimizers
 from ..seeds import number
 from .bag_of_words import bag_of_words
 from .camera_clips import FRAMES, Still, draw_clip, encode_missing, read_stills
-from .camera_share import Predictor, Watched, explained, predict
+from .camera_share import AMOUNTS, Predictor, Watched, explained, predict
 from .gated_start import gated_start, gates
 from .library import Library
 from .loop import LoopRun, make_accelerator, make_loop
@@ -50,7 +50,7 @@ class Motion:
     places: int = key(1152, low=16)
     text_dropout: float = key(0.1, low=0.0, high=1.0)
     late: float = key(0.5, low=0.0, high=1.0)
-    amounts: tuple[float, ...] = key((0.08, 0.16, 0.24), low=0.0)
+    amounts: tuple[float, ...] = key(AMOUNTS, low=0.0)
     watched: int = key(12, low=1)
 
 
