@@ -5,6 +5,7 @@ Every batch is made from its number alone, so a run that was stopped resumes exa
 
 import argparse
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,20 +17,21 @@ from torch.utils.data import Dataset
 from ...errors import CinemoError
 from ...models.cinemo.config import CinemoConfig
 from ...models.cinemo.schedule import alphas_cumprod
-from ...models.sd_unet.blocks import ResBlock
 from .. import network, objective, text
 from ..config import Optimizer, Text, key, read_toml
 from ..frozen import Tokenizer
 from ..optimiser import Slowed, make_optimizers
 from ..seeds import number
 from .bag_of_words import bag_of_words
-from .camera_clips import FRAMES, Still, draw_clip, encode_missing, read_stills
+from .camera_clips import FRAMES, CameraClip, Still, draw_clip, encode_missing, read_stills
 from .camera_share import AMOUNTS, Predictor, Watched, explained, predict
+from .exact import keep_exact
 from .gated_start import gated_start, gates
 from .library import Library
 from .loop import LoopRun, make_accelerator, make_loop
 from .pass_through import hold_again
 from .procedural.dice import Dice
+from .scene_clips import SceneClip, encode_missing_scenes, read_scenes
 
 ROUNDING = 0.004  # of bfloat16 in the noise; where F counts less than that, its error says less
 
@@ -39,7 +41,8 @@ class Motion:
     """train, held_out: files of encoded stills. sides: of these pictures, the shorter one, in latents; each is there at every size.
 
     sizes: width and height of clips in latents, and how often they are drawn, as flat triples. places: latents to a frame of all
-    clips of a batch. late: share of timesteps from 600 on. watched: clips of watched_size that are watched; amounts: how far they go.
+    clips of a batch. scenes: file of clips without a camera, scene_count of each of scene_sides; scene_share: of batches. late: share
+    of timesteps from 600 on. watched: clips of watched_size that are watched; amounts: how far they go.
     """
 
     train: str = key(path=True)
@@ -48,6 +51,10 @@ class Motion:
     sizes: tuple[int, ...] = key((24, 24, 1), low=1)
     watched_size: int = key(24, low=4)
     places: int = key(1152, low=16)
+    scenes: str = key("", path=True)
+    scene_sides: tuple[int, ...] = key((16, 8), low=4)
+    scene_count: int = key(256, low=1)
+    scene_share: float = key(0.2, low=0.0, high=1.0)
     text_dropout: float = key(0.1, low=0.0, high=1.0)
     late: float = key(0.5, low=0.0, high=1.0)
     amounts: tuple[float, ...] = key(AMOUNTS, low=0.0)
@@ -84,7 +91,8 @@ class MotionConfig:
     """A whole run. tokenizer: as model.tokenizer of the trainer's.
 
     start: folder of a whole Cinemo to continue from, whose sizes then count; without it, UNet and text encoder start from nothing.
-    library: folder for the template pictures' first frames, which its autoencoder encodes where data.train or data.held_out is missing.
+    library: folder for the template pictures' first frames, which its autoencoder encodes where data.train or data.held_out is missing,
+    as it does the clips of data.scenes.
     """
 
     data: Motion
@@ -108,24 +116,32 @@ class Examples(NamedTuple):
 
 
 class MotionBatches(Dataset):
-    """Batch `step`: clips of one size, about `places` latents to a frame of all of them."""
+    """Batch `step`: clips of one size, about `places` latents to a frame of all of them; camera moves over stills, or scenes."""
 
-    def __init__(self, stills: list[Still], options: Motion, seed: int) -> None:
+    def __init__(self, stills: list[Still], options: Motion, seed: int, scenes: Sequence[SceneClip] = ()) -> None:
         self.stills, self.options, self.seed = stills, options, seed
+        self.scenes = {side: [scene for scene in scenes if scene.latents.shape[-1] == side] for side in options.scene_sides}
         triples = zip(options.sizes[::3], options.sizes[1::3], options.sizes[2::3], strict=True)
         self.sizes = [(w, h) for w, h, often in triples for _ in range(often)]
 
     def __getitem__(self, step: int) -> Examples:
         options = self.options
         dice = Dice(number(self.seed, "motion", step))
-        width, height = dice.choice(self.sizes)
-        clips = [draw_clip(dice, self.stills, width, height, FRAMES) for _ in range(max(1, options.places // (width * height)))]
+        clips = self.draw(dice)
         latents = torch.stack([clip.latents for clip in clips])
         noise = torch.randn(latents[:, 1:].shape, generator=torch.Generator().manual_seed(number(self.seed, "noise", step)))
         timesteps = [dice.integer(600, 999) if dice.chance(options.late) else dice.integer(0, 999) for _ in clips]
         captions = ["" if dice.chance(options.text_dropout) else clip.caption for clip in clips]
         ids = [objective.motion_id_for_training(clip.ssim, "ssim") for clip in clips]
         return Examples(latents, noise, torch.tensor(timesteps), torch.tensor(ids), captions)
+
+    def draw(self, dice: Dice) -> Sequence[CameraClip | SceneClip]:
+        options = self.options
+        if options.scenes and dice.chance(options.scene_share):
+            side = dice.choice(options.scene_sides)
+            return [dice.choice(self.scenes[side]) for _ in range(max(1, options.places // side**2))]
+        width, height = dice.choice(self.sizes)
+        return [draw_clip(dice, self.stills, width, height, FRAMES) for _ in range(max(1, options.places // (width * height)))]
 
 
 class MotionTrainee(torch.nn.Module):
@@ -148,21 +164,6 @@ class MotionTrainee(torch.nn.Module):
         energy = (latents[:, 1:] - latents[:, :1]).square().mean(dim=(1, 2, 3, 4))
         # Strong motion would drown weak one; its root is between counting residuals alike and counting clips alike.
         return {"loss": (error / (energy + 0.02).sqrt()).mean(), "error": error.mean().detach(), "energy": energy.mean()}
-
-
-def keep_embeddings_exact(unet: Any) -> None:
-    """Let the embeddings be computed in float32 also where the rest is bfloat16: the noise level is read off them."""
-    embeddings = [unet.time_embed, unet.motion_embed, *(m.emb_layers for m in unet.modules() if isinstance(m, ResBlock))]
-    for layer in embeddings:
-        layer.forward = exactly(layer.forward)
-
-
-def exactly(forward: Any) -> Any:
-    def run(x: Tensor) -> Tensor:
-        with torch.autocast(x.device.type, enabled=False):
-            return forward(x.float())
-
-    return run
 
 
 def start_from_nothing(config: MotionConfig) -> tuple[Any, Any]:
@@ -189,8 +190,10 @@ def train(config: MotionConfig) -> bool:
     if config.start and config.library:
         vae, library = Path(config.start) / "vae", Library(Path(config.library), most=1)
         encode_missing(vae, library, Path(config.data.train), Path(config.data.held_out), config.data.sides)
+        if config.data.scenes:
+            encode_missing_scenes(vae, Path(config.data.scenes), config.data.scene_sides, config.data.scene_count)
     unet, encoder = start_from(Path(config.start)) if config.start else start_from_nothing(config)
-    keep_embeddings_exact(unet)
+    keep_exact(unet)
     trainee = MotionTrainee(unet, encoder)
     slowed = [Slowed(layer, config.optimizer.output_rate) for layer in network.output_layers(unet)]
     slowed += [Slowed(encoder, config.optimizer.text_rate)]
@@ -205,7 +208,9 @@ def train(config: MotionConfig) -> bool:
         watched = Watched(config.data.watched_size, config.data.watched, config.data.amounts)
         return {"explained": explained(Predictor(unet, encoder, tokenizer), held_out, watched)}
 
-    return loop.run(MotionBatches(read_stills(Path(config.data.train)), config.data, options.seed), forward, look)
+    scenes = read_scenes(Path(config.data.scenes)) if config.data.scenes else []
+    batches = MotionBatches(read_stills(Path(config.data.train)), config.data, options.seed, scenes)
+    return loop.run(batches, forward, look)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -78,7 +78,14 @@ class Held:
     def write_and_hold(self) -> None:
         for parameter, mask in self.masks.items():
             parameter.copy_(self.values[parameter])
+            parameter.held = mask  # type: ignore[attr-defined]
             parameter.register_hook(lambda gradient, mask=mask: gradient.masked_fill(mask.to(gradient.device), 0))
+
+
+def holds_values(parameter: nn.Parameter) -> bool:
+    """Whether a parameter holds other values than zeros."""
+    held = getattr(parameter, "held", None)
+    return held is not None and bool(parameter[held.to(parameter.device)].any())
 
 
 def pass_through(unet: CinemoUNet, subtract: bool = True) -> None:

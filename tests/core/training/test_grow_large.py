@@ -11,11 +11,13 @@ import torch.nn.functional as F
 from cinemo_pack.cinemo_core import included
 from cinemo_pack.cinemo_core.models.temporal_vae.keys import VAEConfig
 from cinemo_pack.cinemo_core.training import frozen
+from cinemo_pack.cinemo_core.training.latents import mean_ssim
 from cinemo_pack.cinemo_core.training.nano import library, motion_trainer, sharp_autoencoder, templates
 from cinemo_pack.cinemo_core.training.nano.autoencoder.network import make_vae, write_vae
 from cinemo_pack.cinemo_core.training.nano.camera_clips import read_stills
 from cinemo_pack.cinemo_core.training.nano.grow_large import main
 from cinemo_pack.cinemo_core.training.nano.pass_through import hold_again
+from cinemo_pack.cinemo_core.training.nano.scene_clips import SceneClip, read_scenes
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -169,7 +171,8 @@ def test_a_run_continues_from_a_whole_cinemo(trained, tokenizer_folder):
     write(trained, tokenizer_folder, 3, 2, "further")
     text = (trained / "motion.toml").read_text().replace("sizes = [4, 4, 1, 6, 4, 1]", "sizes = [8, 8, 1]")
     start = included.FOLDER.as_posix()
-    text = text.replace("watched_size = 6", "watched_size = 8").replace("stills.pt", "of_nano.pt")
+    text = text.replace("watched_size = 6", "watched_size = 8").replace("stills.pt", "of_nano.pt").replace('"no"', '"bf16"')
+    text = text.replace("[data]", '[data]\nscenes = "scenes.pt"\nscene_sides = [8]\nscene_count = 2\nscene_share = 0.5')
     (trained / "further.toml").write_text(f'start = "{start}"\nlibrary = "library"\n{text}')
     assert motion_trainer.main([str(trained / "further.toml")]) == 0
     vae = frozen.load_vae(included.FOLDER / "vae")
@@ -182,6 +185,27 @@ def test_a_run_continues_from_a_whole_cinemo(trained, tokenizer_folder):
     unet.load_state_dict({name.removeprefix("unet."): t for name, t in weights.items() if name.startswith("unet.")})
     assert any((tensor - before[name]).abs().max() > 1e-4 for name, tensor in unet.state_dict().items())
     assert hold_again(unet)
+
+
+def test_scenes_have_a_caption_and_no_camera(trained):
+    """The file that the run above made, of latents of nano's autoencoder."""
+    scenes = read_scenes(trained / "scenes.pt")
+    assert len(scenes) == 2
+    vae = frozen.load_vae(included.FOLDER / "vae")
+    for scene in scenes:
+        assert scene.latents.shape == (16, 4, 8, 8)
+        assert scene.caption and "camera" not in scene.caption
+        assert scene.ssim == pytest.approx(mean_ssim(frozen.decode(vae, scene.latents)), abs=0.05)  # that of a few pairs of frames
+
+
+def test_a_share_of_the_batches_are_scenes(trained, tokenizer_folder):
+    stills = read_stills(trained / "of_nano.pt")
+    scene = SceneClip(torch.zeros(16, 4, 4, 4), 0.9, "the red star turns")
+    options = motion_trainer.Motion("", "", scenes="scenes.pt", scene_sides=(4,), scene_share=0.3, sizes=(8, 8, 1), places=64)
+    batches = motion_trainer.MotionBatches(stills, options, 0, [scene])
+    sizes = [batches[step].latents.shape for step in range(60)]
+    assert set(sizes) == {(4, 16, 4, 4, 4), (1, 16, 4, 8, 8)}
+    assert 8 <= sizes.count((4, 16, 4, 4, 4)) <= 28
 
 
 def test_a_folder_without_its_settings_says_so(tmp_path, capsys):

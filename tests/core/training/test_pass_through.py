@@ -9,6 +9,7 @@ from cinemo_pack.cinemo_core.models.cinemo.positions import temporal_positions
 from cinemo_pack.cinemo_core.models.cinemo.schedule import alphas_cumprod
 from cinemo_pack.cinemo_core.training import network
 from cinemo_pack.cinemo_core.training.config import Optimizer, UNet
+from cinemo_pack.cinemo_core.training.nano.exact import keep_exact
 from cinemo_pack.cinemo_core.training.nano.pass_through import hold_again, pass_through
 from cinemo_pack.cinemo_core.training.optimiser import make_optimizers
 from cinemo_pack.cinemo_core.training.start import make_unet
@@ -109,6 +110,24 @@ def test_a_run_that_goes_on_from_such_a_network_holds_the_copy_again():
     out = loaded(torch.cat([z0, noisy + z0], dim=1).flatten(0, 1), torch.full((16,), 300), torch.randn(1, 77, 32), torch.tensor([90]))
     out.square().mean().backward()
     assert not loaded.input_blocks[0][0].weight.grad[:12].any() and loaded.input_blocks[0][0].weight.grad[12:].any()
+
+
+@torch.no_grad()
+def test_under_autocast_what_is_held_stays_exact():
+    """bfloat16 rounds the constants of the copy by more than the motion counts at high noise."""
+    z0, _, _, noisy = seen(900)
+    frames = torch.cat([z0, noisy + z0], dim=1).flatten(0, 1)
+
+    def predicted(unet, cast=False):
+        with torch.autocast("cpu", torch.bfloat16, enabled=cast):
+            return unet(frames, torch.full((16,), 900), torch.ones(1, 77, 32), torch.tensor([90]))[1:].float()
+
+    unet = network.from_scratch(CONFIG, 0)
+    pass_through(unet)
+    exact, rounded = predicted(unet), predicted(unet, cast=True)
+    keep_exact(unet)
+    assert (rounded - exact).abs().max() > 0.02
+    assert (predicted(unet, cast=True) - exact).abs().max() < 1e-3
 
 
 @torch.no_grad()
