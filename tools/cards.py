@@ -7,9 +7,10 @@ A card is a scheme, and says so: which pictures go in, which frames come out.
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 from cinemo_core.pose.align import align
 from cinemo_core.pose.draw import LIMBS, draw_figure
@@ -145,14 +146,30 @@ def loop(card: Image.Image) -> None:
     arrow(card, (585, 570), (560, 584))
 
 
-def stock(card: Image.Image) -> None:
+def stock(card: Image.Image, name: str = "KSampler") -> None:
     pen, font = ImageDraw.Draw(card), ImageFont.load_default(size=44)
     place(card, scene(0, 300), 90, 110, GIVEN)
     pen.rounded_rectangle((500, 180, 934, 340), 18, outline=INK, width=6)
-    pen.text((717, 260), "KSampler", font=font, fill=INK, anchor="mm")
+    pen.text((717, 260), name, font=font, fill=INK, anchor="mm")
     arrow(card, (405, 260), (485, 260))
     arrow(card, (717, 360), (717, 600))
     strip(card, scene, 660, [0, 0.33, 0.67, 1], {0})
+
+
+def control(card: Image.Image) -> None:
+    """A control picture for every frame, which the clip follows."""
+    place(card, scene(0, 300), 362, 70, GIVEN)
+    strip(card, outlines, 430, [0, 0.33, 0.67, 1], {0, 1, 2, 3})
+    arrow(card, (512, 642), (512, 702))
+    strip(card, scene, 726, [0, 0.33, 0.67, 1], set())
+
+
+def outlines(time: float, size: int) -> Image.Image:
+    """Edges of the scene, white on black."""
+    edges = scene(time, size).convert("L").filter(ImageFilter.FIND_EDGES).point(lambda value: 255 if value > 24 else 0)
+    pen = ImageDraw.Draw(edges)
+    pen.rectangle((0, 0, size - 1, size - 1), outline=0, width=3)
+    return edges.convert("RGB")
 
 
 def boxes(card: Image.Image, names: Sequence[str], top: int, apart: int = 160) -> None:
@@ -269,6 +286,9 @@ def figure_parts(card: Image.Image) -> None:
 
 DANCE = [0, 0.25, 0.5, 0.75]
 CARDS: dict[str, Callable[[Image.Image], None]] = {
+    "Animate with KSampler (Cinemo)": stock,
+    "Use a ControlNet (Cinemo)": control,
+    "Use a LoRA (Cinemo)": partial(stock, name="Cinemo + LoRA"),
     "Animate an image (DynamiCrafter)": animate,
     "Animate with KSampler (DynamiCrafter)": stock,
     "First and last frame (DynamiCrafter)": first_and_last,

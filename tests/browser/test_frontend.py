@@ -1,5 +1,6 @@
 """The frontend as people see it: the nodes, the workflows and their templates, without missing nodes and errors; they run."""
 
+import av
 import pytest
 from cinemo_pack.tests.browser.running import press_run
 from cinemo_pack.tests.workflows import (
@@ -17,6 +18,7 @@ from cinemo_pack.tests.workflows import (
     without_frames,
 )
 from cinemo_pack.tests.workflows.sd15_files import WIDE_BUNDLE
+from cinemo_pack.tools.result_card import result_card
 
 TINY = {  # by the title of a node, or by its type
     "CinemoBundleLoader": {"bundle": "cinemo-nano"},
@@ -61,27 +63,6 @@ OVERLAPS = """() => {
     return boxes.flatMap((a, i) => boxes.slice(i + 1).filter(b => meet(a, b)).map(b => [a[0], b[0]]))
 }"""
 SQUARE = {"x": 200, "y": 150, "width": 640, "height": 640}
-# A thumbnail shows two groups: the one in which the result is watched and the one before it, or from here on.
-SHOWN_FROM = {"match_motion": 5}
-SHOWN_WITHOUT_RESULT = {"controlnet": 2, "image_to_video_stock_ksampler": 2, "lora": 1}  # nano does not run these
-# Shows them in the middle of the square; if they are too large for that, their end, where the result is, or without a result
-# their beginning: below a scale of 0.6 there is no text.
-SHOW_GROUPS = """([square, first, to_the_end]) => {
-    const groups = app.graph.groups
-    const [a, b] = groups.slice(first ?? groups.findIndex(group => /watch/i.test(group.title)) - 1)
-    const [width, height] = [b.pos[0] + b.size[0] - a.pos[0], a.size[1]]
-    const scale = Math.max(0.62, 0.97 * square.width / Math.max(width, height))
-    const offset = (start, size, edge, room, keep_end) => {
-        const left = room - size * scale
-        return (edge + (left < 0 && keep_end ? left : Math.max(0, left / 2))) / scale - start
-    }
-    app.canvas.ds.scale = scale
-    app.canvas.ds.offset = [
-        offset(a.pos[0], width, square.x, square.width, to_the_end),
-        offset(a.pos[1], height, square.y, square.height, false),
-    ]
-    app.canvas.setDirty(true, true)
-}"""
 # Nodes for whose help page a picture is taken, by the workflow that shows them at work.
 PICTURED = {
     "custom_sampling": ["CinemoDDIMScheduler"],
@@ -164,14 +145,14 @@ def about_the_pack(errors):
 
 
 def photograph(page, server, name, folder):
-    """Write the workflow's thumbnail and pictures of nodes for help pages: with their results where nano runs it as it is."""
+    """Write the workflow's card and pictures of nodes for help pages: with their results where nano runs it as it is.
+
+    What it does not run has a drawn card, see tools/cards.py.
+    """
     if any(NANO_BUNDLE in node.get("widgets_values", []) for node in read_workflow(name)["nodes"]):
         run = press_run(page, server, seconds=600)  # all steps and segments, as an artist runs it
         assert run["status"]["status_str"] == "success"
-    first = SHOWN_WITHOUT_RESULT.get(name, SHOWN_FROM.get(name))
-    page.evaluate(SHOW_GROUPS, [SQUARE, first, name not in SHOWN_WITHOUT_RESULT])
-    page.wait_for_timeout(3000)  # until videos show a picture
-    page.screenshot(path=folder / f"{TITLES[name]}.jpg", type="jpeg", quality=80, clip=SQUARE)
+        result_card(saved_frames(server, run)).save(folder / f"{TITLES[name]}.jpg", quality=88)
     if name == "image_to_video":
         page.evaluate(SHOW_ALL, [WIDE["x"], WIDE["y"]])
         page.wait_for_timeout(3000)
@@ -181,6 +162,14 @@ def photograph(page, server, name, folder):
         page.wait_for_timeout(1000)
         clip = {"x": SQUARE["x"], "y": SQUARE["y"], "width": width + 60, "height": height + 80}
         page.screenshot(path=NODE_PICTURES / f"{node}.png", clip=clip)
+
+
+def saved_frames(server, run: dict) -> list:
+    """Of the clip that a run saved."""
+    files = [file for output in run["outputs"].values() for file in output.get("images", []) if file["type"] == "output"]
+    (video,) = [file for file in files if file["filename"].endswith(".mp4")]
+    with av.open(server.base / "output" / video["subfolder"] / video["filename"]) as container:
+        return [frame.to_image() for frame in container.decode(video=0)]
 
 
 @pytest.fixture
@@ -208,7 +197,7 @@ def test_the_workflow_opens_and_runs(
     assert page.evaluate(OVERLAPS) == []
     assert as_twin(sent_graph(page)) == without_frames(read_twin(name)), "the frontend sends another graph than the twin"
 
-    if thumbnails and "(Cinemo)" in TITLES[name]:  # the others have drawn ones, see tools/cards.py
+    if thumbnails and "(Cinemo)" in TITLES[name]:
         photograph(page, server, name, thumbnails)
     if name in VALIDATED_ONLY:
         return
