@@ -6,4 +6,4 @@ ROOT = Path(__file__).parents[1] / "weights"  # offered as one more folder of ch
 NAME = "cinemo-nano"
 FOLDER = ROOT / NAME
 ABLATION = ROOT / "ablation"  # residual/ and direct/, for evaluation alone; the registry's archive leaves it out
-SIZE = (64, 64)  # width and height that it was trained at
+SIZE = (192, 192)  # width and height, the largest that it was trained at

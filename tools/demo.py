@@ -26,7 +26,7 @@ from .server import Server, has_gpu
 WORKFLOW = ROOT / "tests" / "workflows" / "image_to_video.json"
 REAL_SIZE = (512, 320)  # what the published checkpoint was trained on
 REAL_CFG = 7.5  # the authors'
-FAST_STEPS = 15  # of ddim: with nano 7 % from what 50 steps give, where dpmpp_2m is 15 % from it
+FAST_STEPS = 15  # of ddim: with an earlier nano 7 % from what 50 steps give, where dpmpp_2m is 15 % from it
 BAR = "{desc}: {percentage:3.0f}%|{bar}| {n:g}/{total:g} [{elapsed}<{remaining}, {rate_fmt}]"  # tqdm's own, n may be a fraction
 LONG = 60  # seconds of sampling that are worth a word beforehand
 

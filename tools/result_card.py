@@ -25,8 +25,8 @@ def result_card(frames: Sequence[Image.Image]) -> Image.Image:
 
 
 def sharpest(frames: Sequence[Image.Image]) -> int:
-    """Of the second half, in which something has moved: the frame whose neighbouring pixels differ most. Of one frame, that."""
-    first = len(frames) // 2
+    """From the fourth part on, when something has moved: the frame whose neighbouring pixels differ most. Of one frame, that."""
+    first = len(frames) // 4
     steps = [np.diff(np.asarray(frame.convert("L"), dtype=np.float32), axis=axis) for frame in frames[first:] for axis in (0, 1)]
     differences = [float(np.square(a).mean() + np.square(b).mean()) for a, b in zip(steps[::2], steps[1::2], strict=True)]
     return first + int(np.argmax(differences))

@@ -30,7 +30,7 @@ from cinemo_core.training.sampling import refine
 
 from .search import Trajectory
 
-SIZE = included.SIZE[0]
+SIZE = 64
 FINE = "dpmpp_2m", "normal", 150  # what is taken for exact: sampler, scheduler, evaluations
 SAMPLING = comfy.model_sampling.ModelSamplingDiscrete(CinemoSupported)
 

@@ -17,7 +17,7 @@ from torch.utils.data import Dataset
 from ...errors import CinemoError
 from ...models.cinemo.config import CinemoConfig
 from ...models.cinemo.schedule import alphas_cumprod
-from .. import network, objective, text
+from .. import export, network, objective, text
 from ..config import Optimizer, Text, key, read_toml
 from ..frozen import Tokenizer
 from ..optimiser import Slowed, make_optimizers
@@ -29,10 +29,13 @@ from .exact import keep_exact
 from .gated_start import gated_start, gates
 from .library import Library
 from .loop import LoopRun, make_accelerator, make_loop
+from .moves import WAYS
 from .pass_through import hold_again
 from .procedural.dice import Dice
 from .scene_clips import SceneClip, encode_missing_scenes, read_scenes
 
+ZOOMED = [caption for caption, (_, _, nearer) in WAYS.items() if nearer]
+SHIFTED = [caption for caption in WAYS if caption not in ZOOMED]
 ROUNDING = 0.004  # of bfloat16 in the noise; where F counts less than that, its error says less
 
 
@@ -42,7 +45,7 @@ class Motion:
 
     sizes: width and height of clips in latents, and how often they are drawn, as flat triples. places: latents to a frame of all
     clips of a batch. scenes: file of clips without a camera, scene_count of each of scene_sides; scene_share: of batches. late: share
-    of timesteps from 600 on. watched: clips of watched_size that are watched; amounts: how far they go.
+    of timesteps from 600 on; zoom_share: of camera moves. watched: clips of watched_size that are watched; amounts: how far they go.
     """
 
     train: str = key(path=True)
@@ -55,6 +58,7 @@ class Motion:
     scene_sides: tuple[int, ...] = key((16, 8), low=4)
     scene_count: int = key(256, low=1)
     scene_share: float = key(0.2, low=0.0, high=1.0)
+    zoom_share: float = key(0.34, low=0.0, high=1.0)
     text_dropout: float = key(0.1, low=0.0, high=1.0)
     late: float = key(0.5, low=0.0, high=1.0)
     amounts: tuple[float, ...] = key(AMOUNTS, low=0.0)
@@ -90,7 +94,8 @@ class UNetSizes:
 class MotionConfig:
     """A whole run. tokenizer: as model.tokenizer of the trainer's.
 
-    start: folder of a whole Cinemo to continue from, whose sizes then count; without it, UNet and text encoder start from nothing.
+    start: folder of a whole Cinemo to continue from, whose sizes then count, and whose autoencoder goes into the export at the end;
+    without it, UNet and text encoder start from nothing.
     library: folder for the template pictures' first frames, which its autoencoder encodes where data.train or data.held_out is missing,
     as it does the clips of data.scenes.
     """
@@ -141,7 +146,9 @@ class MotionBatches(Dataset):
             side = dice.choice(options.scene_sides)
             return [dice.choice(self.scenes[side]) for _ in range(max(1, options.places // side**2))]
         width, height = dice.choice(self.sizes)
-        return [draw_clip(dice, self.stills, width, height, FRAMES) for _ in range(max(1, options.places // (width * height)))]
+        count = max(1, options.places // (width * height))
+        ways = [ZOOMED if dice.chance(options.zoom_share) else SHIFTED for _ in range(count)]
+        return [draw_clip(dice, self.stills, width, height, FRAMES, captions) for captions in ways]
 
 
 class MotionTrainee(torch.nn.Module):
@@ -210,7 +217,17 @@ def train(config: MotionConfig) -> bool:
 
     scenes = read_scenes(Path(config.data.scenes)) if config.data.scenes else []
     batches = MotionBatches(read_stills(Path(config.data.train)), config.data, options.seed, scenes)
-    return loop.run(batches, forward, look)
+    finished = loop.run(batches, forward, look)
+    if finished and config.start:
+        with loop.averaged():
+            write_whole(Path(options.output) / "export", unet, encoder, Path(config.start) / "vae")
+    return finished
+
+
+def write_whole(folder: Path, unet: Any, encoder: Any, vae: Path) -> None:
+    """Write a Cinemo that every workflow loads."""
+    weights = (unet.state_dict(), unet.config, encoder.state_dict(), encoder.config)
+    export.write_checkpoint(folder, *weights, {"vae": vae}, "fp16", objective.RESIDUAL)
 
 
 def main(arguments: list[str] | None = None) -> int:
