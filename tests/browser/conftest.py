@@ -8,7 +8,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import av
-import numpy as np
 import pytest
 from cinemo_pack.tests.workflows import WORKFLOWS
 from cinemo_pack.tests.workflows.animate_anyone_files import write_animate_anyone_files
@@ -19,6 +18,7 @@ from cinemo_pack.tests.workflows.stock_files import write_stock_files
 from cinemo_pack.tools.browser import CHROMIUM, installed
 from cinemo_pack.tools.environment import current_comfyui
 from cinemo_pack.tools.server import Server
+from PIL import Image, ImageDraw
 
 VIEW = {"width": 1600, "height": 1000}
 FLAGS = [
@@ -114,14 +114,17 @@ def sd15_files(server: Server) -> None:
 
 
 def write_video(path: Path) -> None:
-    """Twenty frames of a moving gradient."""
-    x = np.arange(128)[None, :, None] * np.ones((96, 1, 3))
+    """Twenty frames of a sun that passes over hills."""
     with av.open(path, "w") as container:
         stream = container.add_stream("libx264", rate=16)
-        stream.width, stream.height, stream.pix_fmt = 128, 96, "yuv420p"
+        stream.width, stream.height, stream.pix_fmt = 256, 192, "yuv420p"
         for i in range(20):
-            frame = ((x + 4 * i) % 256).astype(np.uint8)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+            frame = Image.new("RGB", (256, 192), (98, 150, 214))
+            pen = ImageDraw.Draw(frame)
+            pen.circle((40 + 9 * i, 60), 26, fill=(255, 214, 102))
+            pen.ellipse((-100, 105, 170, 300), fill=(58, 120, 78))
+            pen.ellipse((90, 120, 380, 320), fill=(74, 142, 92))
+            container.mux(stream.encode(av.VideoFrame.from_image(frame)))
         container.mux(stream.encode())
 
 

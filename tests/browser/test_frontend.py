@@ -170,9 +170,9 @@ def photograph(page, server, name, folder):
 
 
 def saved_frames(server, run: dict) -> list:
-    """Of the clip that a run saved."""
+    """Of the clip that a run saved, of several the last."""
     files = [file for output in run["outputs"].values() for file in output.get("images", []) if file["type"] == "output"]
-    (video,) = [file for file in files if file["filename"].endswith(".mp4")]
+    video = [file for file in files if file["filename"].endswith(".mp4")][-1]
     with av.open(server.base / "output" / video["subfolder"] / video["filename"]) as container:
         return [frame.to_image() for frame in container.decode(video=0)]
 

@@ -28,7 +28,7 @@ def test_demo_options_are_passed_on_with_whole_paths(monkeypatch):
     assert calls == [("tools.demo", picture, "--prompt=-x=1", "--motion-bucket=0", "--width=64", "--cfg=0.0", "--fast")]
 
 
-@pytest.mark.parametrize(("bundle", "negative_bucket", "cfg"), [("cinemo-nano", 0, 1.4), ("Cinemo", -1, 7.5)])
+@pytest.mark.parametrize(("bundle", "negative_bucket", "cfg"), [("cinemo-nano", 0, 1), ("Cinemo", -1, 7.5)])
 def test_the_demo_samples_another_checkpoint_than_nano_as_the_authors_do(bundle, negative_bucket, cfg):
     demo.fill_in(workflow := api_workflow(), bundle, demo.Wishes())
     assert demo.find(workflow, "CinemoMotionConditioning")["negative_bucket"] == negative_bucket
