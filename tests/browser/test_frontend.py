@@ -62,10 +62,6 @@ OVERLAPS = """() => {
     const meet = (a, b) => a[1] < b[3] && b[1] < a[3] && a[2] < b[4] && b[2] < a[4]
     return boxes.flatMap((a, i) => boxes.slice(i + 1).filter(b => meet(a, b)).map(b => [a[0], b[0]]))
 }"""
-FEWER_STEPS = {  # of a card: the eye sees no difference from 50
-    "Steps": {"value": 20},
-    **{node: {"steps": 20} for node in ("CinemoResidualKSampler", "CinemoDDIMScheduler", "CinemoExtendVideo")},
-}
 SQUARE = {"x": 200, "y": 150, "width": 640, "height": 640}
 # Nodes for whose help page a picture is taken, by the workflow that shows them at work.
 PICTURED = {
@@ -154,9 +150,10 @@ def photograph(page, server, name, folder):
     What it does not run has a drawn card, see tools/cards.py.
     """
     if any(NANO_BUNDLE in node.get("widgets_values", []) for node in read_workflow(name)["nodes"]):
-        page.evaluate(SET_WIDGETS, FEWER_STEPS)
+        page.evaluate(SET_WIDGETS, steps_of_cards(20))  # the eye sees no difference from 50
         run = press_run(page, server, seconds=600)  # at full size and length
         assert run["status"]["status_str"] == "success"
+        page.evaluate(SET_WIDGETS, steps_of_cards(50))
         result_card(saved_frames(server, run)).save(folder / f"{TITLES[name]}.jpg", quality=88)
     if name == "image_to_video":
         page.evaluate(SHOW_ALL, [WIDE["x"], WIDE["y"]])
@@ -167,6 +164,12 @@ def photograph(page, server, name, folder):
         page.wait_for_timeout(1000)
         clip = {"x": SQUARE["x"], "y": SQUARE["y"], "width": width + 60, "height": height + 80}
         page.screenshot(path=NODE_PICTURES / f"{node}.png", clip=clip)
+
+
+def steps_of_cards(steps: int) -> dict:
+    return {"Steps": {"value": steps}} | {
+        node: {"steps": steps} for node in ("CinemoResidualKSampler", "CinemoDDIMScheduler", "CinemoExtendVideo")
+    }
 
 
 def saved_frames(server, run: dict) -> list:
