@@ -280,7 +280,7 @@ def test_the_lora_counts(client, workflow, picture, sd15_files):
     (guided,), (guidance,) = nodes_of(without, "CinemoResidualKSampler"), nodes_of(graph, "CinemoResidualKSampler")
     without[guided]["inputs"]["cfg"] = graph[guidance]["inputs"]["cfg"]
     (conditioned,), (condition,) = nodes_of(without, "CinemoMotionConditioning"), nodes_of(graph, "CinemoMotionConditioning")
-    without[conditioned]["inputs"]["negative_bucket"] = graph[condition]["inputs"]["negative_bucket"]
+    without[conditioned]["inputs"] |= {name: graph[condition]["inputs"][name] for name in ("motion_bucket", "negative_bucket")}
     plain = frames_of(client, without)
     for unet, text in strengths:
         frames = frames_of(client, change(graph, "LoraLoader", strength_model=unet, strength_clip=text))
