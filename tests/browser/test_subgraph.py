@@ -54,7 +54,7 @@ def test_the_blueprint_is_listed_added_and_run(open_page, server, tmp_path):
     (title, inputs, outputs, widgets) = page.evaluate(SHOWN)[0]
     assert (title, inputs, outputs) == (NAME, ["image", "prompt", "motion", "length"], ["VIDEO"])
     assert [name for name, *_ in widgets] == ["prompt", "motion", "length"]
-    assert [rest for _, *rest in widgets][1:] == [["slider", 9], ["number", 16]]
+    assert [rest for _, *rest in widgets][1:] == [["slider", 5], ["number", 16]]
 
     assert page.evaluate(COMPLETE, [PROMPT, MOTION, LENGTH]) == 10
     assert page.evaluate(BROKEN) == []

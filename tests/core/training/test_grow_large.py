@@ -9,6 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from cinemo_pack.cinemo_core import included
+from cinemo_pack.cinemo_core.files.folder import read_bundle
 from cinemo_pack.cinemo_core.models.temporal_vae.keys import VAEConfig
 from cinemo_pack.cinemo_core.training import frozen
 from cinemo_pack.cinemo_core.training.latents import mean_ssim
@@ -185,6 +186,9 @@ def test_a_run_continues_from_a_whole_cinemo(trained, tokenizer_folder):
     unet.load_state_dict({name.removeprefix("unet."): t for name, t in weights.items() if name.startswith("unet.")})
     assert any((tensor - before[name]).abs().max() > 1e-4 for name, tensor in unet.state_dict().items())
     assert hold_again(unet)
+    bundle = read_bundle(trained / "further" / "export")
+    exported, _ = motion_trainer.start_from(bundle.folder)
+    assert bundle.vae_image and bundle.text_encoder and hold_again(exported)
 
 
 def test_scenes_have_a_caption_and_no_camera(trained):
