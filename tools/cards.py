@@ -19,9 +19,9 @@ from cinemo_core.pose.motions import MOTIONS
 from cinemo_core.pose.skeleton import Posture, photograph, pose
 
 from .environment import ROOT
+from .result_card import GIVEN, INK, PAPER
 
 SIZE, DRAWN = 512, 1024  # pixels of a card; drawn larger, for smooth edges
-PAPER, INK, GIVEN = (24, 26, 32), (225, 228, 235), (255, 176, 32)
 SKY, HILL, SUN, LINE = (98, 150, 214), (58, 120, 78), (255, 214, 102), (40, 40, 46)
 Colour = tuple[int, int, int]
 

@@ -30,7 +30,7 @@ from cinemo_core.training.sampling import refine
 
 from .search import Trajectory
 
-SIZE = 64
+SIZE = 64  # a search takes hundreds of clips
 FINE = "dpmpp_2m", "normal", 150  # what is taken for exact: sampler, scheduler, evaluations
 SAMPLING = comfy.model_sampling.ModelSamplingDiscrete(CinemoSupported)
 

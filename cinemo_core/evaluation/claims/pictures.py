@@ -16,7 +16,7 @@ from ...media.pictures import cover, read_picture
 from ...training import frozen
 from ...training.nano.camera_clips import LATENT, Still, encode_still
 from ...training.nano.camera_share import Predictor, Watched, explained
-from ...training.nano.moves import WAYS
+from ...training.nano.moves import SHIFTED
 from ...training.nano.templates import Media, find_templates
 from ..detail import SMALLEST_SIDE, held_out_clips, psnr
 from .animate import FRAMES, Animator, Task
@@ -28,7 +28,6 @@ from .measures import identity_at_the_end, spearman
 
 CLAIM = "a person recognises the picture"
 SLOW_BUCKET = 6
-MOVES = tuple(caption for caption, (_, _, nearer) in WAYS.items() if not nearer)
 LATE, MIDDLE = "900", "500"
 ROOM = 4 / 3  # of a picture to the view of it, for the widest move
 APART = 3  # source frames, as the authors sample their clips
@@ -85,7 +84,7 @@ def comes_back(animator: Animator, stills: Pictures) -> Row:
 
 def kept_to_the_end(animator: Animator, stills: Pictures, clips: Clips) -> Row:
     """Each still under one move; how far it goes counts too, as a clip that stands still loses nothing."""
-    captions = [MOVES[i % len(MOVES)] for i in range(len(stills.names))]
+    captions = [SHIFTED[i % len(SHIFTED)] for i in range(len(stills.names))]
     tasks = [Task(image, caption, SLOW_BUCKET, seed) for seed, (image, caption) in enumerate(zip(stills.square, captions, strict=True))]
     kept, moved = [], []
     for clip, task in zip(clips(animator, tasks), tasks, strict=True):

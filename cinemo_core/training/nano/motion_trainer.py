@@ -29,13 +29,11 @@ from .exact import keep_exact
 from .gated_start import gated_start, gates
 from .library import Library
 from .loop import LoopRun, make_accelerator, make_loop
-from .moves import WAYS
+from .moves import SHIFTED, ZOOMED
 from .pass_through import hold_again
 from .procedural.dice import Dice
 from .scene_clips import SceneClip, encode_missing_scenes, read_scenes
 
-ZOOMED = [caption for caption, (_, _, nearer) in WAYS.items() if nearer]
-SHIFTED = [caption for caption in WAYS if caption not in ZOOMED]
 ROUNDING = 0.004  # of bfloat16 in the noise; where F counts less than that, its error says less
 
 

@@ -22,6 +22,8 @@ WAYS = {
     "the camera zooms in": (0, 0, 1),
     "the camera zooms out": (0, 0, -1),
 }
+ZOOMED = tuple(caption for caption, (_, _, nearer) in WAYS.items() if nearer)
+SHIFTED = tuple(caption for caption in WAYS if caption not in ZOOMED)
 
 
 @dataclass(frozen=True)

@@ -167,8 +167,9 @@ def test_a_stopped_run_resumes_exactly(trained, tokenizer_folder):
         assert part.get("loss", 0) == pytest.approx(once.get("loss", 0), rel=1e-5)
 
 
-def test_a_run_continues_from_a_whole_cinemo(trained, tokenizer_folder):
-    """Nano, trained on for two steps: something else is learnt, and the copy of X_t that its training held is held."""
+@pytest.fixture(scope="module")
+def further(trained, tokenizer_folder) -> Path:
+    """Nano, trained on for two steps, with scenes."""
     write(trained, tokenizer_folder, 3, 2, "further")
     text = (trained / "motion.toml").read_text().replace("sizes = [4, 4, 1, 6, 4, 1]", "sizes = [8, 8, 1]")
     start = included.FOLDER.as_posix()
@@ -176,24 +177,29 @@ def test_a_run_continues_from_a_whole_cinemo(trained, tokenizer_folder):
     text = text.replace("[data]", '[data]\nscenes = "scenes.pt"\nscene_sides = [8]\nscene_count = 2\nscene_share = 0.5')
     (trained / "further.toml").write_text(f'start = "{start}"\nlibrary = "library"\n{text}')
     assert motion_trainer.main([str(trained / "further.toml")]) == 0
+    return trained
+
+
+def test_a_run_continues_from_a_whole_cinemo(further):
+    """Something else is learnt, and the copy of X_t that its training held is held."""
     vae = frozen.load_vae(included.FOLDER / "vae")
-    for still in read_stills(trained / "held_out_of_nano.pt"):
+    for still in read_stills(further / "held_out_of_nano.pt"):
         assert (frozen.decode(vae, still.latents[None].float())[0].float() - still.decoded.float()).abs().mean() < 3
-    (checkpoint,) = (trained / "further" / "checkpoints").iterdir()
+    (checkpoint,) = (further / "further" / "checkpoints").iterdir()
     weights = load_file(checkpoint / "model.safetensors")
     unet, _ = motion_trainer.start_from(included.FOLDER)
     before = {name: tensor.clone() for name, tensor in unet.state_dict().items()}
     unet.load_state_dict({name.removeprefix("unet."): t for name, t in weights.items() if name.startswith("unet.")})
     assert any((tensor - before[name]).abs().max() > 1e-4 for name, tensor in unet.state_dict().items())
     assert hold_again(unet)
-    bundle = read_bundle(trained / "further" / "export")
+    bundle = read_bundle(further / "further" / "export")
     exported, _ = motion_trainer.start_from(bundle.folder)
     assert bundle.vae_image and bundle.text_encoder and hold_again(exported)
 
 
-def test_scenes_have_a_caption_and_no_camera(trained):
-    """The file that the run above made, of latents of nano's autoencoder."""
-    scenes = read_scenes(trained / "scenes.pt")
+def test_scenes_have_a_caption_and_no_camera(further):
+    """Latents of nano's autoencoder."""
+    scenes = read_scenes(further / "scenes.pt")
     assert len(scenes) == 2
     vae = frozen.load_vae(included.FOLDER / "vae")
     for scene in scenes:
@@ -202,8 +208,8 @@ def test_scenes_have_a_caption_and_no_camera(trained):
         assert scene.ssim == pytest.approx(mean_ssim(frozen.decode(vae, scene.latents)), abs=0.05)  # that of a few pairs of frames
 
 
-def test_a_share_of_the_batches_are_scenes(trained, tokenizer_folder):
-    stills = read_stills(trained / "of_nano.pt")
+def test_a_share_of_the_batches_are_scenes(further):
+    stills = read_stills(further / "of_nano.pt")
     scene = SceneClip(torch.zeros(16, 4, 4, 4), 0.9, "the red star turns")
     options = motion_trainer.Motion("", "", scenes="scenes.pt", scene_sides=(4,), scene_share=0.3, sizes=(8, 8, 1), places=64)
     batches = motion_trainer.MotionBatches(stills, options, 0, [scene])
