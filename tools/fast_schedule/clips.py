@@ -46,7 +46,8 @@ class Guidance:
         return f"cfg {self.cfg:g}"
 
 
-GUIDANCES = (Guidance(1.4, 0), Guidance(7.5, SAME_BUCKET))  # nano's settings, the authors' settings
+# Nano's settings, those that `evaluate` measures it with, the authors'.
+GUIDANCES = (Guidance(1.0, SAME_BUCKET), Guidance(1.4, 0), Guidance(7.5, SAME_BUCKET))
 
 
 def searched_tasks() -> list[Task]:
@@ -78,19 +79,24 @@ class Clips:
         ]
         self.noise = torch.stack(noise).float()
         context = text.encode(animator.text_encoder, animator.tokenizer([*(task.caption for task in tasks), ""]))
-        self.context = torch.cat([context[-1:].expand(len(tasks), -1, -1), context[:-1]])
-        ids = torch.tensor([motion_id(task.bucket) for task in tasks])
-        away = ids if guidance.negative_bucket == SAME_BUCKET else torch.full_like(ids, motion_id(guidance.negative_bucket))
-        self.ids = torch.cat([away, ids])
+        self.context = context[:-1]
+        self.ids = ids = torch.tensor([motion_id(task.bucket) for task in tasks])
+        if self.cfg != 1:
+            away = ids if guidance.negative_bucket == SAME_BUCKET else torch.full_like(ids, motion_id(guidance.negative_bucket))
+            self.context = torch.cat([context[-1:].expand(len(tasks), -1, -1), context[:-1]])
+            self.ids = torch.cat([away, ids])
         self.evaluated: list[tuple[float, Tensor, Tensor]] = []  # sigma, state and prediction of each evaluation of this run
 
     def __call__(self, state: Tensor, sigma: Tensor, **_) -> Tensor:
         level = sigma.flatten()[0]
-        seen = to_network(self.z0[:, None], state * vp_scale(float(level)), "residual").repeat(2, 1, 1, 1, 1).flatten(0, 1)
+        seen = to_network(self.z0[:, None], state * vp_scale(float(level)), "residual")
+        seen = seen.repeat(len(self.ids) // len(seen), 1, 1, 1, 1).flatten(0, 1)  # twice with guidance
         timestep = SAMPLING.timestep(level).float().expand(len(seen))
         noise = self.unet(seen, timestep, self.context, self.ids).unflatten(0, (-1, FRAMES))[:, 1:]
-        without, with_text = noise.chunk(2)
-        prediction = state - level * (without + self.cfg * (with_text - without))
+        if self.cfg != 1:
+            without, with_text = noise.chunk(2)
+            noise = without + self.cfg * (with_text - without)
+        prediction = state - level * noise
         self.evaluated.append((float(level), state, prediction))
         return prediction
 

@@ -23,7 +23,7 @@ WAYS = {  # sampler and scheduler, with their colour in the figure
     ("dpmpp_2m", "simple"): (190, 140, 255),
     ("ddim", "cinemo_ddim"): (150, 150, 160),
 }
-SIZE = (1200, 900)
+SIZE = (1200, 1300)
 
 
 class Measured(NamedTuple):
