@@ -78,6 +78,18 @@ def test_the_search_is_the_same_every_time_and_begins_at_the_last_timestep(traje
     assert first[0] == 999 and all(after < before for before, after in pairwise(first))
 
 
+def test_a_known_row_is_never_made_worse(trajectory):
+    """Where one round from the starts ends in a poorer one."""
+    best = search(6, [trajectory], TABLE)
+
+    def guessed(row):
+        return float(error(surrogate_run(TABLE[list(row)], trajectory), END))
+
+    assert (
+        guessed(search(6, [trajectory], TABLE, rounds=1, known=best)) <= guessed(best) < guessed(search(6, [trajectory], TABLE, rounds=1))
+    )
+
+
 def away_from(row):
     """A loss that is least at these timesteps, and 0 there."""
     return lambda places: (places - TABLE[list(row)]).square().sum()

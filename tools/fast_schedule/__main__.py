@@ -52,7 +52,7 @@ def find(args: argparse.Namespace) -> None:
     table = sigmas.log()
     say("evaluations: timesteps  # error of the surrogate, and of the network, in dB, at " + " and ".join(map(str, clips.GUIDANCES)))
     for count in args.evaluations:
-        rows = [("found", search(count, trajectories, table))]
+        rows = [("found", search(count, trajectories, table, known=TIMESTEPS.get(count, ())))]
         if count in TIMESTEPS:
             rows.append(("stored", TIMESTEPS[count]))
         for name, row in rows:

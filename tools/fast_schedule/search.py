@@ -37,16 +37,20 @@ class Trajectory:
     result: Tensor
 
 
-def search(steps: int, trajectories: Sequence[Trajectory], table: Tensor, rounds: int = ROUNDS) -> tuple[int, ...]:
+def search(
+    steps: int, trajectories: Sequence[Trajectory], table: Tensor, rounds: int = ROUNDS, known: tuple[int, ...] = ()
+) -> tuple[int, ...]:
     """Timesteps of `steps` evaluations, from noisy to clean, with the least mean error in dB over the clips of the trajectories.
 
-    table: logarithms of the sigmas of the timesteps, [1000]. The first evaluation is at the last timestep. No chance is involved.
+    table: logarithms of the sigmas of the timesteps, [1000]. known: a row of `steps` timesteps that is to be improved, if there is one.
+    The first evaluation is at the last timestep. No chance is involved.
     """
 
     def loss(places: Tensor) -> Tensor:
         return torch.stack([error(surrogate_run(places, trajectory), trajectory.result).mean() for trajectory in trajectories]).mean()
 
-    found = [moved(descended(start, loss, table, rounds), loss, table) for start in starts(steps, table)]
+    begun = [descended(start, loss, table, rounds) for start in starts(steps, table)]
+    found = [moved(row, loss, table) for row in (*begun, *([known] if known else []))]
     return min(found, key=lambda row: float(loss(table[list(row)])))
 
 
