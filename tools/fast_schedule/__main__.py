@@ -5,7 +5,7 @@ python dev.py py -m tools.fast_schedule search [--evaluations N ...]
 python dev.py py -m tools.fast_schedule measure [--evaluations N ...] [--numbers FILE.json] [--figure FILE.webp]
     measures samplers and schedules on held-out clips
 
-Both run nano on the CPU: the search for minutes, the whole measurement for about half an hour.
+Both run nano on the CPU: the search for minutes, the whole measurement for up to an hour.
 """
 
 import argparse
@@ -52,9 +52,8 @@ def find(args: argparse.Namespace) -> None:
     table = sigmas.log()
     say("evaluations: timesteps  # error of the surrogate, and of the network, in dB, at " + " and ".join(map(str, clips.GUIDANCES)))
     for count in args.evaluations:
-        rows = [("found", search(count, trajectories, table, known=TIMESTEPS.get(count, ())))]
-        if count in TIMESTEPS:
-            rows.append(("stored", TIMESTEPS[count]))
+        stored = [TIMESTEPS[count]] if count in TIMESTEPS else []
+        rows = [("found", search(count, trajectories, table, known=stored)), *(("stored", row) for row in stored)]
         for name, row in rows:
             guessed = (error(surrogate_run(table[list(row)], trajectory), trajectory.result) for trajectory in trajectories)
             ends = torch.cat([sigmas[list(row)], torch.zeros(1)])

@@ -38,11 +38,11 @@ class Trajectory:
 
 
 def search(
-    steps: int, trajectories: Sequence[Trajectory], table: Tensor, rounds: int = ROUNDS, known: tuple[int, ...] = ()
+    steps: int, trajectories: Sequence[Trajectory], table: Tensor, rounds: int = ROUNDS, known: Sequence[tuple[int, ...]] = ()
 ) -> tuple[int, ...]:
     """Timesteps of `steps` evaluations, from noisy to clean, with the least mean error in dB over the clips of the trajectories.
 
-    table: logarithms of the sigmas of the timesteps, [1000]. known: a row of `steps` timesteps that is to be improved, if there is one.
+    table: logarithms of the sigmas of the timesteps, [1000]. known: rows of `steps` timesteps to improve, too.
     The first evaluation is at the last timestep. No chance is involved.
     """
 
@@ -50,7 +50,7 @@ def search(
         return torch.stack([error(surrogate_run(places, trajectory), trajectory.result).mean() for trajectory in trajectories]).mean()
 
     begun = [descended(start, loss, table, rounds) for start in starts(steps, table)]
-    found = [moved(row, loss, table) for row in (*begun, *([known] if known else []))]
+    found = [moved(row, loss, table) for row in (*begun, *known)]
     return min(found, key=lambda row: float(loss(table[list(row)])))
 
 
