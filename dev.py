@@ -153,11 +153,13 @@ def parse(arguments):
     sub.add_argument("--width", type=side, metavar="N", help="of the clip in pixels (default: 512, nano 64)")
     sub.add_argument("--height", type=side, metavar="N", help="(default: 320, nano 64)")
     sub.add_argument("--frames", type=whole_number("a number of frames", 2, 1024), metavar="N", help="(default: 16)")
-    sub.add_argument("--steps", type=whole_number("a number of steps", 1, 1000), metavar="N", help="(default: 50, with --fast 15)")
+    sub.add_argument("--steps", type=whole_number("a number of steps", 1, 1000), metavar="N", help="(default: 50, with --fast 16)")
     sub.add_argument(
-        "--cfg", type=guidance, metavar="X", help="how closely the prompt is followed (default: 7.5, nano 1.4); 1 takes half the time"
+        "--cfg", type=guidance, metavar="X", help="how closely the prompt is followed (default: 7.5, nano 1); 1 takes half the time"
     )
-    sub.add_argument("--fast", action="store_true", help="15 steps instead of 50: less than a third of the time, and not quite as good")
+    sub.add_argument(
+        "--fast", action="store_true", help="16 steps of another sampler instead of 50: a third of the time, not quite as good"
+    )
     sub.add_argument("--output", type=absolute, metavar="DIR", help="where the files go (default: output/ here)")
     sub.add_argument(
         "--checkpoint", type=absolute, metavar="DIR", help="a downloaded checkpoint (default: nano, which comes with the pack)"

@@ -26,7 +26,7 @@ from .server import Server, has_gpu
 WORKFLOW = ROOT / "tests" / "workflows" / "image_to_video.json"
 REAL_SIZE = (512, 320)  # what the published checkpoint was trained on
 REAL_CFG = 7.5  # the authors'
-FAST_STEPS = 15  # of ddim: with an earlier nano 7 % from what 50 steps give, where dpmpp_2m is 15 % from it
+FAST_STEPS = 16  # how near they come to 50 of ddim: docs/performance.md
 BAR = "{desc}: {percentage:3.0f}%|{bar}| {n:g}/{total:g} [{elapsed}<{remaining}, {rate_fmt}]"  # tqdm's own, n may be a fraction
 LONG = 60  # seconds of sampling that are worth a word beforehand
 
@@ -99,7 +99,7 @@ def fill_in(workflow: Workflow, bundle: str, wishes: Wishes) -> None:
         conditioning["negative_bucket"] = SAME_BUCKET
         sampler["cfg"] = REAL_CFG
     if wishes.fast:
-        sampler["steps"] = FAST_STEPS
+        sampler.update(steps=FAST_STEPS, sampler_name="dpmpp_2m", scheduler="cinemo_fast")
     for inputs, name, value in (
         (text, "text", wishes.prompt),
         (conditioning, "motion_bucket", wishes.motion_bucket),

@@ -43,9 +43,11 @@ def test_what_is_asked_for_goes_into_the_workflow():
     assert demo.caption_of(workflow) == '"x", motion bucket 0, seed 0, Cinemo'
 
 
-def test_the_fast_setting_has_fewer_steps():
+def test_the_fast_setting_has_fewer_steps_of_another_sampler():
     demo.fill_in(workflow := api_workflow(), "Cinemo", demo.Wishes(fast=True))
-    assert demo.settings_of(workflow) == estimate.Sampling(512, 320, 16, 15, 7.5)
+    assert demo.settings_of(workflow) == estimate.Sampling(512, 320, 16, 16, 7.5)
+    sampler = demo.find(workflow, "CinemoResidualKSampler")
+    assert (sampler["sampler_name"], sampler["scheduler"]) == ("dpmpp_2m", "cinemo_fast")
 
 
 def api_workflow() -> dict:
@@ -96,9 +98,9 @@ def test_arithmetic_grows_with_the_clip():
 
 def test_a_long_run_is_reported_beforehand():
     settings = estimate.Sampling(512, 320, 16, 50, 7.5)
-    sentence = "* sampling takes about 1 h 20 min on this processor, an estimate; --fast takes about 25 min; Ctrl-C ends it"
+    sentence = "* sampling takes about 1 h 20 min on this processor, an estimate; --fast takes about 27 min; Ctrl-C ends it"
     assert demo.forecast(CINEMO, settings, 2.3e11, fast=False) == sentence
-    quarter = replace(settings, steps=15, cfg=1.0)  # half the evaluations a step
+    quarter = replace(settings, steps=16, cfg=1.0)  # half the evaluations a step
     sentence = "* sampling takes about 13 min on this processor, an estimate; Ctrl-C ends it"
     assert demo.forecast(CINEMO, quarter, 2.3e11, fast=True) == sentence
 

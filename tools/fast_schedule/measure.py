@@ -19,7 +19,7 @@ WAYS = {  # sampler and scheduler, with their colour in the figure
     ("dpmpp_2m", "cinemo_fast"): (255, 190, 60),
     ("deis", "cinemo_fast"): (255, 105, 97),
     ("dpmpp_2m", "beta"): (110, 165, 255),
-    ("deis", "beta"): (108, 208, 120),
+    ("ipndm_v", "cinemo_fast"): (108, 208, 120),
     ("dpmpp_2m", "simple"): (190, 140, 255),
     ("ddim", "cinemo_ddim"): (150, 150, 160),
 }

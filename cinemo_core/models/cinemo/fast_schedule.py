@@ -1,7 +1,7 @@
 """A schedule for few evaluations with a multistep solver, on Cinemo's noise table.
 
 DDIM's steps are evenly spaced in time. DPM-Solver++(2M) (arXiv 2211.01095), of second order, needs them where what the network
-predicts bends. The tables below were found for it on six drawn scenes of nano's training seeds, at cfg 1.4 and 7.5: they minimise
+predicts bends. The tables below were found for it on six drawn scenes of nano's training seeds, at cfg 1, 1.4 and 7.5: they minimise
 the solver's error where the network is replaced by its own predictions along a fine trajectory, pulled by the error of the state.
 `python dev.py py -m tools.fast_schedule search` searches again, and docs/performance.md says what the rows gain.
 """
@@ -12,11 +12,11 @@ from .schedule import alphas_cumprod, check_run, check_table, sigma_of, whole_ru
 
 # Timesteps that the network is evaluated at, from noisy to clean, by the number of evaluations.
 TIMESTEPS: dict[int, tuple[int, ...]] = {
-    6: (999, 716, 504, 295, 114, 20),
-    8: (999, 756, 576, 410, 241, 114, 40, 7),
-    10: (999, 812, 667, 540, 412, 280, 161, 77, 33, 7),
-    12: (999, 848, 723, 619, 515, 410, 295, 188, 104, 51, 23, 7),
-    16: (999, 885, 778, 679, 588, 500, 408, 311, 219, 143, 87, 52, 33, 15, 13, 1),
+    6: (999, 714, 503, 295, 120, 20),
+    8: (999, 758, 573, 403, 227, 105, 35, 5),
+    10: (999, 813, 666, 534, 403, 268, 157, 74, 34, 7),
+    12: (999, 850, 724, 613, 507, 401, 289, 185, 105, 54, 25, 6),
+    16: (999, 882, 781, 680, 588, 501, 412, 319, 226, 150, 89, 52, 33, 15, 13, 1),
     20: (999, 931, 879, 809, 744, 681, 621, 561, 502, 436, 368, 295, 224, 162, 114, 73, 45, 27, 14, 6),
 }
 
