@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
-DEMO_OPTIONS = ("image", "prompt", "motion_bucket", "output", "checkpoint", "width", "height", "frames", "steps", "cfg", "fast")
+DEMO_OPTIONS = ("image", "prompt", "motion_bucket", "output", "checkpoint", "width", "height", "frames", "steps", "cfg", "fast", "detail")
 TIERS = ("unit", "contract", "system", "browser", "soak")
 # Other kernels and another order of sums than this processor would choose: what another machine rounds differently shows up here.
 OTHER_ROUNDING = {
@@ -150,8 +150,8 @@ def parse(arguments):
     bucket = whole_number("a motion bucket", 0, 19)
     sub.add_argument("--motion-bucket", type=bucket, metavar="N", help="0 least motion, 19 most")
     side = whole_number("a side of a clip in pixels", 16, 8192, 8)
-    sub.add_argument("--width", type=side, metavar="N", help="of the clip in pixels (default: 512, nano 64)")
-    sub.add_argument("--height", type=side, metavar="N", help="(default: 320, nano 64)")
+    sub.add_argument("--width", type=side, metavar="N", help="of the clip in pixels (default: 512, nano 192)")
+    sub.add_argument("--height", type=side, metavar="N", help="(default: 320, nano 192)")
     sub.add_argument("--frames", type=whole_number("a number of frames", 2, 1024), metavar="N", help="(default: 16)")
     sub.add_argument("--steps", type=whole_number("a number of steps", 1, 1000), metavar="N", help="(default: 50, with --fast 16)")
     sub.add_argument(
@@ -159,6 +159,11 @@ def parse(arguments):
     )
     sub.add_argument(
         "--fast", action="store_true", help="16 steps of another sampler instead of 50: a third of the time, not quite as good"
+    )
+    sub.add_argument(
+        "--detail",
+        action="store_true",
+        help="a clip as large as the picture, whose own detail follows the motion where that can be trusted",
     )
     sub.add_argument("--output", type=absolute, metavar="DIR", help="where the files go (default: output/ here)")
     sub.add_argument(

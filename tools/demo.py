@@ -27,6 +27,7 @@ WORKFLOW = ROOT / "tests" / "workflows" / "image_to_video.json"
 REAL_SIZE = (512, 320)  # what the published checkpoint was trained on
 REAL_CFG = 7.5  # the authors'
 FAST_STEPS = 16  # how near they come to 50 of ddim: docs/performance.md
+DETAIL = "detail"  # a node
 BAR = "{desc}: {percentage:3.0f}%|{bar}| {n:g}/{total:g} [{elapsed}<{remaining}, {rate_fmt}]"  # tqdm's own, n may be a fraction
 LONG = 60  # seconds of sampling that are worth a word beforehand
 
@@ -43,6 +44,7 @@ class Wishes:
     steps: int | None = None
     cfg: float | None = None
     fast: bool = False
+    detail: bool = False
 
 
 class ProgressBar:
@@ -111,6 +113,19 @@ def fill_in(workflow: Workflow, bundle: str, wishes: Wishes) -> None:
     ):
         if value is not None:
             inputs[name] = value
+    if wishes.detail:
+        transfer_detail(workflow)
+
+
+def transfer_detail(workflow: Workflow) -> None:
+    """Put Detail Transfer behind the frames: what read them reads its output, and the picture is the one that is animated."""
+    ((decoder, _),) = ((number, node) for number, node in workflow.items() if node["class_type"] == "CinemoVideoDecode")
+    picture, fit = (find(workflow, "CinemoMotionConditioning")[name] for name in ("image", "resize"))
+    readers = [node["inputs"] for node in workflow.values() if node["inputs"].get("images") == [decoder, 0]]
+    inputs = {"images": [decoder, 0], "picture": picture, "strength": 1.0, "width": 0, "fit": fit}
+    workflow[DETAIL] = {"class_type": "CinemoDetailTransfer", "inputs": inputs, "_meta": {"title": "Detail Transfer"}}
+    for reader in readers:
+        reader["images"] = [DETAIL, 0]
 
 
 def caption_of(workflow: Workflow) -> str:
@@ -180,7 +195,8 @@ def main() -> None:
     for name in ("width", "height", "frames", "steps"):
         parser.add_argument(f"--{name}", type=int)
     parser.add_argument("--cfg", type=float)
-    parser.add_argument("--fast", action="store_true")
+    for name in ("fast", "detail"):
+        parser.add_argument(f"--{name}", action="store_true")
     options = parser.parse_args()
 
     comfyui = current_comfyui()

@@ -50,6 +50,17 @@ def test_the_fast_setting_has_fewer_steps_of_another_sampler():
     assert (sampler["sampler_name"], sampler["scheduler"]) == ("dpmpp_2m", "cinemo_fast")
 
 
+def test_detail_stands_between_the_frames_and_what_reads_them():
+    demo.fill_in(workflow := api_workflow(), "Cinemo", demo.Wishes(detail=True))
+    (detail,) = (node for node, entry in workflow.items() if entry["class_type"] == "CinemoDetailTransfer")
+    transfer = workflow[detail]["inputs"]
+    assert workflow[transfer["images"][0]]["class_type"] == "CinemoVideoDecode"
+    assert workflow[transfer["picture"][0]]["class_type"] == "LoadImage"
+    assert transfer["fit"] == demo.find(workflow, "CinemoMotionConditioning")["resize"]
+    for reader in ("CreateVideo", "SaveImage"):
+        assert demo.find(workflow, reader)["images"] == [detail, 0]
+
+
 def api_workflow() -> dict:
     return json.loads(demo.WORKFLOW.read_text(encoding="utf-8"))
 

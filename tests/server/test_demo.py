@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import av
+import numpy as np
 import psutil
 import pytest
 from cinemo_pack.tools.server import STOP_SECONDS
@@ -53,6 +54,20 @@ def test_the_demo_makes_a_video_and_a_contact_sheet(root, tmp_path):
         assert picture.width > 4 * 128
         assert picture.height > 4 * 128
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["cinemo-001.mp4", "cinemo-001.png", "comfyui.log"]
+
+
+def test_with_detail_the_clip_is_as_large_as_the_picture(root, tmp_path):
+    Image.effect_mandelbrot((320, 256), (-2, -1, 1, 1), 40).save(image := tmp_path / "a.png")
+    process = dev(root, "demo", "--image", image, "--detail", "--frames", "4", "--steps", "2", "--output", tmp_path / "out")
+    output, _ = process.communicate()
+    assert process.returncode == 0, output
+    (video,) = (tmp_path / "out").glob("*.mp4")
+    with av.open(video) as container:
+        frames = [frame.to_ndarray(format="rgb24").astype(float) for frame in container.decode(video=0)]
+    assert [frame.shape for frame in frames] == [(256, 256, 3)] * 4
+    with Image.open(image) as picture:  # the middle of it, as the clip's aspect is a square's
+        middle = np.asarray(picture.convert("RGB").crop((32, 0, 288, 256)), float)
+    assert abs(frames[0] - middle).mean() < 3, "frame 0 is the picture, but for the video's compression"
 
 
 @pytest.mark.skipif(os.name == "nt", reason="sends POSIX signals")
