@@ -47,11 +47,11 @@ class Views:
 
 
 class ViewBatches(torch.utils.data.Dataset):
-    """Batch `step` of about `pixels` pixels: views of stills, and of frames of clips."""
+    """Batch `step` of about `pixels` pixels: views of stills, and of frames of clips, or of what there is of the two."""
 
     def __init__(self, items: list[Item], pixels: int, seed: int) -> None:
-        self.stills = [item for item in items if item.frames == 1]
-        self.clips = [item for item in items if item.frames > 1]
+        stills, clips = ([item for item in items if (item.frames > 1) == moves] for moves in (False, True))
+        self.stills, self.clips = stills or clips, clips or stills
         self.pixels, self.seed = pixels, seed
 
     def __getitem__(self, step: int) -> Views:

@@ -136,6 +136,12 @@ def test_a_view_s_grid_leads_from_what_is_encoded_to_what_is_wanted(items):
     assert 15 < moved < 45
 
 
+@pytest.mark.parametrize("kept", [0, 1], ids=["stills", "clips"])
+def test_one_kind_of_picture_is_enough(items, kept):
+    batches = ViewBatches(items[kept : kept + 1], 96 * 96, seed=0)
+    assert all(len(batches[step].pictures) for step in range(12))
+
+
 def test_a_batch_belongs_to_its_number(items):
     first, again, other = (ViewBatches(items, 40000, seed=0)[step] for step in (7, 7, 8))
     assert torch.equal(first.pictures, again.pictures) and torch.equal(first.noise, again.noise)
