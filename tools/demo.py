@@ -119,7 +119,7 @@ def fill_in(workflow: Workflow, bundle: str, wishes: Wishes) -> None:
 
 def transfer_detail(workflow: Workflow) -> None:
     """Put Detail Transfer behind the frames: what read them reads its output, and the picture is the one that is animated."""
-    ((decoder, _),) = ((number, node) for number, node in workflow.items() if node["class_type"] == "CinemoVideoDecode")
+    (decoder,) = (number for number, node in workflow.items() if node["class_type"] == "CinemoVideoDecode")
     picture, fit = (find(workflow, "CinemoMotionConditioning")[name] for name in ("image", "resize"))
     readers = [node["inputs"] for node in workflow.values() if node["inputs"].get("images") == [decoder, 0]]
     inputs = {"images": [decoder, 0], "picture": picture, "strength": 1.0, "width": 0, "fit": fit}

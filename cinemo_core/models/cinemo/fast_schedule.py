@@ -3,6 +3,7 @@
 DDIM's steps are evenly spaced in time. DPM-Solver++(2M) (arXiv 2211.01095), of second order, needs them where what the network
 predicts bends. The tables below were found for it on six drawn scenes of nano's training seeds, at cfg 1, 1.4 and 7.5: they minimise
 the solver's error where the network is replaced by its own predictions along a fine trajectory, pulled by the error of the state.
+The row for 20 was found on an earlier nano, at cfg 1.4 and 7.5; searched again, it came out no better.
 `python dev.py py -m tools.fast_schedule search` searches again, and docs/performance.md says what the rows gain.
 """
 
